@@ -1,0 +1,124 @@
+//! Connectors: where records come from and where results go.
+//!
+//! Describing a connector and being one are two types: a [`Source`] describes (it can be planned, checked and shown
+//! without touching anything outside), a [`Reader`] reads one partition; a [`Sink`] describes, a [`Writer`] writes for
+//! one task. Always holds: a reader's position names exactly the chunks handed over so far; nothing a writer was given
+//! is visible outside before `commit`. Every connector passes the contract tests of `tests/`. Read `filesystem/` first.
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::format::Chunk;
+use arrow::array::RecordBatch;
+
+/// Where a reader stands: the connector's own words (a file offset, a record offset), kept in the checkpoint.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Position(pub serde_json::Value);
+
+/// One partition of a source: rows are ordered within it, and it has a watermark of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Partition {
+    /// Number among the source's partitions, stable over restarts.
+    pub index: u32,
+    /// Name as the user knows it (`part-0.jsonl`, `orders[3]`).
+    pub name: String,
+}
+
+/// What a reader has for now.
+#[derive(Debug)]
+pub enum Read {
+    /// Records.
+    Chunk(Chunk),
+    /// Nothing new in the outside world: the idle clock may run (semantics.md 1).
+    Idle,
+    /// The partition is bounded and has been read to its end.
+    End,
+}
+
+/// Describes a source of records.
+#[async_trait]
+pub trait Source: Send + Sync + std::fmt::Debug {
+    /// Connector and place in one line, for `eagre explain` and messages (`filesystem /data/events/*.jsonl`).
+    fn describe(&self) -> String;
+
+    /// What the source is, for the fingerprint: the place, not the options that only tune.
+    fn identity(&self) -> String;
+
+    /// Does it end by itself?
+    fn bounded(&self) -> bool;
+
+    /// Its partitions as of now, by index. Called at start, and again while running by connectors that grow.
+    async fn partitions(&self) -> Result<Vec<Partition>>;
+
+    /// Opens a partition at `position`, or where the options say when there is none.
+    async fn open(&self, partition: &Partition, position: Option<&Position>) -> Result<Box<dyn Reader>>;
+
+    /// Total bytes to read, if known: for the progress line.
+    fn size_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Reads one partition.
+#[async_trait]
+pub trait Reader: Send {
+    /// The next chunk. Waits for new records at most some 10 ms before it says [`Read::Idle`], so that barriers get through.
+    async fn read(&mut self) -> Result<Read>;
+
+    /// Where the next `read` will go on: after all chunks handed over.
+    fn position(&self) -> Position;
+}
+
+/// What a writer made durable but not visible, in the connector's own words, kept in the manifest.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Prepared(pub serde_json::Value);
+
+/// Describes a sink. One instance per sink and run, shared by the tasks.
+pub trait Sink: Send + Sync + std::fmt::Debug {
+    /// Connector and place in one line.
+    fn describe(&self) -> String;
+
+    /// What the sink is, for the fingerprint.
+    fn identity(&self) -> String;
+
+    /// Called once before any writer is opened. `prepared`: what the restored checkpoint names (to be committed again,
+    /// idempotently); `None` on a fresh start, where table and file sinks begin empty. Whatever was prepared after the
+    /// restored checkpoint is thrown away here.
+    fn start(&self, restored: Option<&[Prepared]>) -> Result<()>;
+
+    /// Opens the writer of `task`.
+    fn open(&self, task: usize) -> Result<Box<dyn Writer>>;
+
+    /// Makes visible what the writers prepared for `epoch`; must bear repetition.
+    fn commit(&self, epoch: u64, prepared: &[Prepared]) -> Result<()>;
+
+    /// All inputs have ended and the last epoch is committed (a one-file sink takes its final name here).
+    fn finish(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Most writers it can take; `Some(1)` for a terminal or a single stream.
+    fn max_tasks(&self) -> Option<usize> {
+        None
+    }
+
+    /// Can it be written to for ever? A one-file sink cannot: the message says what to do instead.
+    fn check_unbounded(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes for one task.
+pub trait Writer: Send {
+    /// Takes rows; they may stay invisible until a commit.
+    fn write(&mut self, batch: &RecordBatch) -> Result<()>;
+
+    /// A cut: everything up to here may be shown together (live tables stage it for publishing). Others do nothing.
+    fn cut(&mut self, cut: u64) -> Result<()> {
+        _ = cut;
+        Ok(())
+    }
+
+    /// Makes everything written since the last call durable but not visible; `None` when there is nothing.
+    fn prepare(&mut self, epoch: u64) -> Result<Option<Prepared>>;
+}

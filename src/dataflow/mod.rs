@@ -1,0 +1,8 @@
+//! Motion: the dataflow graph, its tasks, channels, barriers and checkpoints.
+//!
+//! The only floor where connectors, formats and operators meet. Comes in: a [`graph::Graph`]. Goes out: a running
+//! pipeline. Always holds: every channel is bounded; a barrier leaves a task after everything before it and before
+//! everything after it, on every output. Read `graph.rs` first, then `task.rs`.
+
+pub mod graph;
+pub mod message;

@@ -1,0 +1,135 @@
+//! Formats: bytes to Arrow and back.
+//!
+//! Comes in: a [`Chunk`] of raw records. Goes out: a [`Decoded`] batch of just the columns asked for, plus the records
+//! that were refused. Always holds: a malformed record never poisons its batch, it leaves as a [`Rejected`] with its
+//! offset; rows keep the order of their records. Read `json.rs` first.
+
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+
+use crate::error::Result;
+
+/// Raw records of one partition, as a connector read them: never one record at a time.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// Where the records are.
+    pub records: Records,
+    /// Offset of the first record (file: number of the record in its file, from 0; log: offset in its partition).
+    pub base_offset: i64,
+    /// When the bytes reached this process, microseconds since 1970, for latency figures. 0 = unknown.
+    pub arrived_micros: i64,
+}
+
+/// The records of a chunk.
+#[derive(Debug, Clone)]
+pub enum Records {
+    /// Whole lines, each ended by `\n` (the last may lack it). Empty lines are no records but count as offsets.
+    Lines(Bytes),
+    /// Length-framed records of a log or broker.
+    Framed(Framed),
+    /// Columns already (parquet, generators): in the schema that the format was asked for (all physical columns of the
+    /// table, by name; a decoder picks by name).
+    Rows(RecordBatch),
+}
+
+/// Records of a log or a broker: payloads in one buffer, with what travels beside them.
+#[derive(Debug, Clone, Default)]
+pub struct Framed {
+    /// All payloads, one after the other.
+    pub data: Bytes,
+    /// Per record: start and end of its payload in `data`; `None` = a record without a value (tombstone).
+    pub values: Vec<Option<(u32, u32)>>,
+    /// Per record: its offset in the partition (may have gaps).
+    pub offsets: Vec<i64>,
+    /// Per record: its timestamp in microseconds since 1970, `i64::MIN` = absent.
+    pub timestamps: Vec<i64>,
+    /// Per record: its key.
+    pub keys: Vec<Option<Bytes>>,
+    /// Per record: its headers.
+    pub headers: Vec<Vec<(String, Bytes)>>,
+}
+
+/// A record that could not be decoded.
+#[derive(Debug, Clone)]
+pub struct Rejected {
+    /// Its offset in the partition.
+    pub offset: i64,
+    /// Its bytes as they came.
+    pub record: Bytes,
+    /// What is wrong, naming the column, the value and what was expected.
+    pub error: String,
+}
+
+/// What became of a chunk.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    /// The decoder's columns (`first` then `rest`) of the rows that decoded well and passed the filter.
+    pub rows: RecordBatch,
+    /// Per row of `rows`: the offset of its record (only when the decoder was asked for offsets; else empty).
+    pub offsets: Vec<i64>,
+    /// Records refused, in order.
+    pub rejected: Vec<Rejected>,
+    /// How many records the chunk held, refused ones included, empty lines not.
+    pub records: u64,
+}
+
+/// Judges the rows by their first columns: gets every well-formed row of the chunk (schema: the decoder's `first`
+/// columns), returns which rows to keep (`None` = all). Called at most once a chunk, never for a chunk without rows.
+/// This is where event time and the pushed-down filter are evaluated before the other columns are decoded.
+pub type Judge<'a> = dyn FnMut(&RecordBatch) -> Result<Option<BooleanArray>> + 'a;
+
+/// Turns chunks into rows: built once per scan from the columns that the queries need, shared by all decoding tasks.
+pub trait Decoder: Send + Sync + std::fmt::Debug {
+    /// Columns of [`Decoded::rows`]: those decoded for every row (`first`), then those decoded only for kept rows.
+    fn schema(&self) -> &SchemaRef;
+
+    /// Decodes a chunk. An `Err` is a fault of the whole chunk (or of the judge), never of a record.
+    fn decode(&self, chunk: &Chunk, judge: &mut Judge<'_>) -> Result<Decoded>;
+}
+
+/// Turns rows into bytes for a sink.
+pub trait Encoder: Send + std::fmt::Debug {
+    /// Appends all rows of `batch`, each ended as the format ends its records (json and csv: `\n`).
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()>;
+
+    /// What a file of this format begins with (csv: the header line, if wanted).
+    fn file_header(&self) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+/// What a decoder is to produce.
+#[derive(Debug, Clone)]
+pub struct DecodeSpec {
+    /// Columns decoded for every row, because event time or the filter reads them. Metadata columns included.
+    pub first: Vec<DecodeColumn>,
+    /// Columns decoded only for the rows that the judge keeps.
+    pub rest: Vec<DecodeColumn>,
+    /// Fill [`Decoded::offsets`].
+    pub offsets: bool,
+}
+
+/// A column to decode.
+#[derive(Debug, Clone)]
+pub struct DecodeColumn {
+    /// Name and Arrow type it gets (STRING is `Utf8View`).
+    pub field: arrow::datatypes::FieldRef,
+    /// Where its value comes from.
+    pub from: ColumnOrigin,
+}
+
+/// Where the value of a physical column comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnOrigin {
+    /// The field of this name in the record's payload.
+    Payload(String),
+    /// What the connector or the envelope knows under this key (`METADATA FROM 'key'`): `offset`, `partition`,
+    /// `timestamp`, `key`, `headers`; with `cloudevents` also `type`, `id`, `source`, `subject`, `time`, ….
+    Metadata(String),
+}
+
+/// A shared decoder.
+pub type DecoderRef = Arc<dyn Decoder>;

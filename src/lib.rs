@@ -1,0 +1,11 @@
+//! Eagre: Flink SQL in one binary. Event topics in, windows, joins and patterns over event time, live Arrow tables and topics out.
+
+pub mod connector;
+pub mod dataflow;
+pub mod error;
+pub mod format;
+pub mod metrics;
+pub mod operator;
+pub mod sql;
+pub mod state;
+pub mod time;

@@ -1,0 +1,2 @@
+//! Eagre.
+fn main() {}

@@ -1,0 +1,34 @@
+//! Interval join: pairs rows of two inputs with equal keys whose event times are within an interval of each other.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::common::JoinType;
+use datafusion::physical_expr::PhysicalExpr;
+
+/// Describes an interval join of input 0 (left) and input 1 (right).
+#[derive(Debug)]
+pub struct IntervalJoinSpec {
+    /// Schema of the left rows.
+    pub left: SchemaRef,
+    /// Schema of the right rows.
+    pub right: SchemaRef,
+    /// INNER, LEFT, RIGHT, FULL, LEFT SEMI, LEFT ANTI (and their right forms).
+    pub join_type: JoinType,
+    /// Key columns: left[i] = right[i]; NULL never matches. May be empty.
+    pub left_keys: Vec<usize>,
+    /// See `left_keys`.
+    pub right_keys: Vec<usize>,
+    /// Event-time column of the left rows.
+    pub left_time: usize,
+    /// Event-time column of the right rows.
+    pub right_time: usize,
+    /// `right.time - left.time >= lower`, microseconds, inclusive.
+    pub lower_micros: i64,
+    /// `right.time - left.time <= upper`, microseconds, inclusive.
+    pub upper_micros: i64,
+    /// What else must hold, over left columns then right columns.
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
+    /// Output: left columns then right columns (SEMI/ANTI: those of the kept side only).
+    pub schema: SchemaRef,
+}

@@ -1,0 +1,125 @@
+//! Operators: plain, synchronous, deterministic state machines over Arrow batches.
+//!
+//! Comes in: batches, watermarks. Goes out: batches and the watermark to pass on. Always holds: same input in the same
+//! order, same output; no I/O, no clock, no SQL; all state behind [`StateHandles`]. Windows close in `on_watermark`
+//! and nowhere else. A spec describes an operator (planned, shown, fingerprinted), `open` makes the running thing.
+//! Read `project.rs` first, then `window_aggregate.rs`.
+
+use std::fmt::Debug;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::error::Result;
+use crate::metrics::Reason;
+use crate::state::StateHandles;
+use crate::time::Watermark;
+
+/// Number of an operator's input, from 0.
+pub type Input = usize;
+
+/// Rows that an operator refuses.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// Why.
+    pub reason: Reason,
+    /// The rows as they came in (with the input's schema).
+    pub rows: RecordBatch,
+    /// How many (row, window) pairs that is; equals the number of rows where windows play no part.
+    pub pairs: u64,
+    /// What happened, in a sentence.
+    pub error: String,
+}
+
+/// What an operator hands on while it works on one input message.
+#[derive(Debug, Default)]
+pub struct Output {
+    batches: Vec<RecordBatch>,
+    refused: Vec<Refused>,
+}
+
+impl Output {
+    /// Hands on rows; empty batches are swallowed.
+    pub fn emit(&mut self, batch: RecordBatch) {
+        if batch.num_rows() > 0 {
+            self.batches.push(batch);
+        }
+    }
+
+    /// Refuses rows: they are counted by reason and dead-lettered.
+    pub fn refuse(&mut self, refused: Refused) {
+        self.refused.push(refused);
+    }
+
+    /// Takes what was emitted so far (the runtime's side).
+    pub fn take_batches(&mut self) -> Vec<RecordBatch> {
+        std::mem::take(&mut self.batches)
+    }
+
+    /// Takes what was refused so far (the runtime's side).
+    pub fn take_refused(&mut self) -> Vec<Refused> {
+        std::mem::take(&mut self.refused)
+    }
+}
+
+/// A running operator: one instance per task.
+pub trait Operator: Send {
+    /// Rows of one input; may emit.
+    fn on_batch(&mut self, input: Input, batch: RecordBatch, out: &mut Output) -> Result<()>;
+
+    /// Event time has reached `mark` on all inputs: windows close here and nowhere else. Emits first; returns the
+    /// watermark to pass on (at most `mark`; `Watermark::MAX` must be passed on as such).
+    fn on_watermark(&mut self, mark: Watermark, out: &mut Output) -> Result<Watermark>;
+
+    /// A checkpoint: puts what lives outside the state tables into them. May emit (a pre-aggregation hands on its partials).
+    fn on_checkpoint(&mut self, out: &mut Output) -> Result<()> {
+        _ = out;
+        Ok(())
+    }
+}
+
+/// How rows reach the instances of an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Distribution {
+    /// Wherever the rows are: stateless, runs in the task of its input.
+    Anywhere,
+    /// Rows with equal values in these columns (of that input) meet in one instance.
+    ByKey(Vec<usize>),
+    /// All rows meet in a single instance.
+    Single,
+}
+
+/// Describes an operator.
+pub trait OperatorSpec: Send + Sync + Debug {
+    /// The operator's name in the words of the field (`window aggregation`).
+    fn name(&self) -> &'static str;
+
+    /// Keys, windows and expressions in one line, for `eagre explain`.
+    fn describe(&self) -> String;
+
+    /// What it computes, for the fingerprint: everything that gives its state a meaning, no table names or aliases.
+    fn identity(&self) -> String;
+
+    /// Schema of the rows it emits.
+    fn schema(&self) -> &SchemaRef;
+
+    /// How each input must reach it.
+    fn distribution(&self, input: Input) -> Distribution;
+
+    /// Does it keep state that a checkpoint must carry?
+    fn stateful(&self) -> bool;
+
+    /// Makes the running operator; state tables are opened (and, on a restore, already filled) here.
+    fn open(&self, state: &mut StateHandles) -> Result<Box<dyn Operator>>;
+}
+
+pub mod interval_join;
+pub mod over;
+pub mod project;
+pub mod session;
+pub mod top_n;
+pub mod union;
+pub mod unnest;
+pub mod window_aggregate;
+pub mod window_assign;
+pub mod window_join;

@@ -1,0 +1,160 @@
+//! Windows as arithmetic: which windows a row belongs to, and the slices that overlapping windows share.
+//!
+//! Flink's table-valued functions: TUMBLE, HOP, CUMULATE (SESSION depends on neighbours: `operator::session`).
+//! All windows are `[start, end)`; `start = ts - floor_mod(ts - offset, size)`, floor also below 1970.
+
+use crate::error::{Error, Result};
+
+/// One window, `[start, end)` in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Window {
+    /// First instant inside.
+    pub start: i64,
+    /// First instant after.
+    pub end: i64,
+}
+
+/// A windowing table-valued function with its sizes in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WindowKind {
+    /// Adjacent windows of one size.
+    Tumble { size: i64, offset: i64 },
+    /// Windows of `size`, one beginning every `slide`.
+    Hop { size: i64, slide: i64, offset: i64 },
+    /// Windows growing by `step` up to `size`, then starting anew.
+    Cumulate { size: i64, step: i64, offset: i64 },
+    /// Bursts separated by at least `gap` (rows exactly `gap` apart still merge).
+    Session { gap: i64 },
+}
+
+impl WindowKind {
+    /// Checks the sizes as Flink does; HOP with `size % slide != 0` is allowed here (semantics.md 2).
+    pub fn check(self) -> Result<Self> {
+        let fault = match self {
+            WindowKind::Tumble { size, .. } if size <= 0 => Some("TUMBLE needs a size above zero".to_owned()),
+            WindowKind::Hop { size, slide, .. } if size <= 0 || slide <= 0 => Some("HOP needs a slide and a size above zero".to_owned()),
+            WindowKind::Hop { size, slide, .. } if slide > size => {
+                Some(format!("HOP needs slide <= size, or rows between two windows would be lost; slide is {slide} us, size {size} us"))
+            }
+            WindowKind::Cumulate { size, step, .. } if size <= 0 || step <= 0 => {
+                Some("CUMULATE needs a step and a size above zero".to_owned())
+            }
+            WindowKind::Cumulate { size, step, .. } if size % step != 0 => {
+                Some(format!("CUMULATE needs a size that is a multiple of the step; step is {step} us, size {size} us"))
+            }
+            WindowKind::Session { gap } if gap <= 0 => Some("SESSION needs a gap above zero".to_owned()),
+            _ => None,
+        };
+        fault.map_or(Ok(self), |text| Err(Error::input(text)))
+    }
+
+    /// Length of the slices that the windows share: no window begins or ends inside one. 0 for sessions.
+    pub fn slice_size(self) -> i64 {
+        match self {
+            WindowKind::Tumble { size, .. } => size,
+            WindowKind::Hop { size, slide, .. } => gcd(size, slide),
+            WindowKind::Cumulate { step, .. } => step,
+            WindowKind::Session { .. } => 0,
+        }
+    }
+
+    fn offset(self) -> i64 {
+        match self {
+            WindowKind::Tumble { offset, .. } | WindowKind::Hop { offset, .. } | WindowKind::Cumulate { offset, .. } => offset,
+            WindowKind::Session { .. } => 0,
+        }
+    }
+
+    /// Start of the slice that `ts` falls into.
+    pub fn slice_start(self, ts: i64) -> i64 {
+        floor_to(ts, self.slice_size(), self.offset())
+    }
+
+    /// The windows that contain the slice beginning at `slice`, earliest start (then earliest end) first.
+    pub fn windows_of_slice(self, slice: i64) -> Vec<Window> {
+        match self {
+            WindowKind::Tumble { size, .. } => vec![Window { start: slice, end: slice + size }],
+            WindowKind::Hop { size, slide, offset } => {
+                let last = floor_to(slice, slide, offset);
+                let end_of_slice = slice + self.slice_size();
+                let mut starts: Vec<i64> =
+                    std::iter::successors(Some(last), |s| Some(s - slide)).take_while(|s| s + size >= end_of_slice).collect();
+                starts.reverse();
+                starts.into_iter().map(|start| Window { start, end: start + size }).collect()
+            }
+            WindowKind::Cumulate { size, step, offset } => {
+                let start = floor_to(slice, size, offset);
+                let first_end = slice + step;
+                (0..).map(|k| first_end + k * step).take_while(|end| *end <= start + size).map(|end| Window { start, end }).collect()
+            }
+            WindowKind::Session { .. } => Vec::new(),
+        }
+    }
+
+    /// The windows that contain `ts`. For a session: `[ts, ts + gap)`, before merging.
+    pub fn windows_of(self, ts: i64) -> Vec<Window> {
+        match self {
+            WindowKind::Session { gap } => vec![Window { start: ts, end: ts + gap }],
+            _ => self.windows_of_slice(self.slice_start(ts)),
+        }
+    }
+
+    /// End of the last window that contains the slice beginning at `slice`: after it the slice can go.
+    pub fn last_end_of_slice(self, slice: i64) -> i64 {
+        match self {
+            WindowKind::Tumble { size, .. } => slice + size,
+            WindowKind::Hop { size, slide, offset } => floor_to(slice, slide, offset) + size,
+            WindowKind::Cumulate { size, offset, .. } => floor_to(slice, size, offset) + size,
+            WindowKind::Session { gap } => slice + gap,
+        }
+    }
+}
+
+/// `ts` rounded down to a multiple of `size` counted from `offset`; floor also below zero.
+pub fn floor_to(ts: i64, size: i64, offset: i64) -> i64 {
+    ts - (ts - offset).rem_euclid(size)
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn w(start: i64, end: i64) -> Window {
+        Window { start, end }
+    }
+
+    #[test]
+    fn tumbling_floors_also_below_1970_and_honours_the_offset() {
+        let tumble = WindowKind::Tumble { size: 10, offset: 3 };
+        assert_eq!(tumble.windows_of(-1), [w(-7, 3)]);
+        assert_eq!(tumble.windows_of(3), [w(3, 13)]);
+        assert_eq!(tumble.windows_of(2), [w(-7, 3)]);
+    }
+
+    #[test]
+    fn hopping_windows_share_slices_even_when_size_is_no_multiple_of_slide() {
+        let hop = WindowKind::Hop { size: 10, slide: 4, offset: 0 };
+        assert_eq!(hop.slice_size(), 2);
+        assert_eq!(hop.windows_of(9), [w(0, 10), w(4, 14), w(8, 18)]);
+        assert_eq!(hop.windows_of(10), [w(4, 14), w(8, 18)]);
+        assert_eq!(hop.last_end_of_slice(8), 18);
+    }
+
+    #[test]
+    fn cumulating_windows_grow_to_the_full_size() {
+        let cumulate = WindowKind::Cumulate { size: 6, step: 2, offset: 0 };
+        assert_eq!(cumulate.windows_of(3), [w(0, 4), w(0, 6)]);
+        assert_eq!(cumulate.windows_of(5), [w(0, 6)]);
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused() {
+        assert!(WindowKind::Hop { size: 2, slide: 3, offset: 0 }.check().is_err());
+        assert!(WindowKind::Cumulate { size: 5, step: 2, offset: 0 }.check().is_err());
+        assert!(WindowKind::Tumble { size: 0, offset: 0 }.check().is_err());
+    }
+}
