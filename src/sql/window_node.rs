@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::common::{Column, DFSchemaRef, ExprSchema};
+use datafusion::common::{Column, DFSchemaRef, ExprSchema as _};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
@@ -93,7 +93,7 @@ impl WindowNode {
         fields.push((None, Arc::new(Field::new("window_start", plain.clone(), false))));
         fields.push((None, Arc::new(Field::new("window_end", plain, false))));
         fields.push((None, Arc::new(Field::new("window_time", DataType::Timestamp(TimeUnit::Millisecond, zone), false))));
-        let schema = Arc::new(datafusion::common::DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?);
+        let schema = Arc::new(datafusion::common::DFSchema::new_with_metadata(fields, input.schema().as_ref().metadata().clone())?);
         Ok(WindowNode { input, time, kind, partition_by, schema })
     }
 }
