@@ -6,4 +6,5 @@
 //! Always holds: what is not understood is refused by name with its place, never skipped. Read `statement.rs` first.
 
 pub mod catalog;
+pub mod declared;
 pub mod window_node;

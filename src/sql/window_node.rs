@@ -1,5 +1,6 @@
 //! The logical node behind TUMBLE, HOP, CUMULATE and SESSION.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -56,6 +57,33 @@ impl UserDefinedLogicalNodeCore for WindowNode {
 
     fn expressions(&self) -> Vec<Expr> {
         std::iter::once(&self.time).chain(&self.partition_by).cloned().map(Expr::Column).collect()
+    }
+
+    /// A filter on a column of the rows may go below the windows; below sessions only where it drops a session as a whole.
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        let own = self.schema.fields().len() - 3;
+        let may_sink = |at: usize| match self.kind {
+            WindowKind::Session { .. } => {
+                let (qualifier, field) = self.schema.qualified_field(at);
+                at < own
+                    && self
+                        .partition_by
+                        .iter()
+                        .any(|c| c.name == *field.name() && (c.relation.is_none() || c.relation.as_ref() == qualifier))
+            }
+            _ => at < own,
+        };
+        self.schema.fields().iter().enumerate().filter(|(at, _)| !may_sink(*at)).map(|(_, f)| f.name().clone()).collect()
+    }
+
+    /// Needs the columns that are asked for, its time and its partition keys.
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let input = self.input.schema();
+        let mut needed: BTreeSet<usize> = output_columns.iter().copied().filter(|at| *at < input.fields().len()).collect();
+        for column in std::iter::once(&self.time).chain(&self.partition_by) {
+            needed.insert(input.maybe_index_of_column(column)?);
+        }
+        Some(vec![needed.into_iter().collect()])
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
