@@ -5,6 +5,10 @@
 //! one task. Always holds: a reader's position names exactly the chunks handed over so far; nothing a writer was given
 //! is visible outside before `commit`. Every connector passes the contract tests of `tests/`. Read `filesystem/` first.
 
+pub mod blackhole;
+pub mod options;
+pub mod registry;
+
 use async_trait::async_trait;
 
 use crate::error::Result;

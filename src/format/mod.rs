@@ -4,6 +4,10 @@
 //! that were refused. Always holds: a malformed record never poisons its batch, it leaves as a [`Rejected`] with its
 //! offset; rows keep the order of their records. Read `json.rs` first.
 
+mod config;
+
+pub use config::FormatConfig;
+
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};

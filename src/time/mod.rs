@@ -3,9 +3,11 @@
 //! Comes in: event times of rows. Goes out: watermarks, windows. Always holds: a watermark `w` is *exclusive*
 //! ("no further row with `ts < w`"), so the window `[s, e)` closes when `w >= e`. Read `window.rs` first.
 
+mod duration;
 mod watermark;
 mod window;
 
+pub use duration::{deserialize_micros, parse_duration};
 pub use watermark::{Watermark, WatermarkMerge};
 pub use window::{Window, WindowKind, floor_to};
 

@@ -1,0 +1,120 @@
+//! A table's options to a configured source or sink: the one place where connectors are known by name.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::FieldRef;
+
+use super::{Sink, Source, blackhole};
+use crate::error::{Error, Result, did_you_mean};
+use crate::format::FormatConfig;
+
+/// Every connector that a table may name. `table` (a live table) is the planner's.
+pub const CONNECTORS: [&str; 2] = [blackhole::NAME, "table"];
+
+/// What a connector may use from its surroundings.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Relative paths start here.
+    pub base_dir: PathBuf,
+    /// The data directory, `.eagre` unless told otherwise.
+    pub data_dir: PathBuf,
+    /// The embedded log, opened on first use.
+    pub log: LogHandle,
+    /// The run that the connectors work for.
+    pub run: RunInfo,
+}
+
+impl Environment {
+    /// The surroundings of `pipeline`, whose log lies in `data_dir`.
+    pub fn new(base_dir: impl Into<PathBuf>, data_dir: impl Into<PathBuf>, pipeline: impl Into<String>) -> Self {
+        let data_dir = data_dir.into();
+        let log = LogHandle::new(data_dir.join("log"));
+        Environment { base_dir: base_dir.into(), data_dir, log, run: RunInfo { pipeline: pipeline.into(), unbounded: true } }
+    }
+}
+
+/// The embedded log of a data directory.
+#[derive(Debug, Clone)]
+pub struct LogHandle {
+    dir: PathBuf,
+}
+
+impl LogHandle {
+    /// The log in `dir`, which need not exist yet.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        LogHandle { dir: dir.into() }
+    }
+
+    /// Where the log lies.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// The run that connectors work for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunInfo {
+    /// Id of the pipeline: project name or file stem.
+    pub pipeline: String,
+    /// May sources go on for ever? `false` for a query over what is stored now: the log then ends where it ends at the start.
+    pub unbounded: bool,
+}
+
+/// A table as its connector sees it.
+#[derive(Debug, Clone)]
+pub struct TableRequest<'a> {
+    /// The table's name.
+    pub table: &'a str,
+    /// `connector`, `format` and the connector's and format's options; those of the planner (`scan.watermark.*`,
+    /// `format.on-error`, `dead-letter`, `retention`) are already taken out.
+    pub options: BTreeMap<String, String>,
+    /// Physical and metadata columns in declared order.
+    pub columns: &'a [FieldRef],
+    /// PRIMARY KEY, or empty.
+    pub primary_key: &'a [String],
+}
+
+/// A source with the format of what it reads.
+#[derive(Debug, Clone)]
+pub struct ConfiguredSource {
+    /// Where the chunks come from.
+    pub source: Arc<dyn Source>,
+    /// What they hold.
+    pub format: FormatConfig,
+}
+
+/// The source that a table declares. Touches nothing outside.
+pub fn source(mut request: TableRequest<'_>, _env: &Environment) -> Result<ConfiguredSource> {
+    match take_connector(&mut request)?.as_str() {
+        blackhole::NAME => Err(only("blackhole", "a sink", request.table)),
+        other => Err(unknown(other)),
+    }
+}
+
+/// The sink that a table declares. Touches nothing outside.
+pub fn sink(mut request: TableRequest<'_>, _env: &Environment) -> Result<Arc<dyn Sink>> {
+    match take_connector(&mut request)?.as_str() {
+        blackhole::NAME => blackhole::sink(&request),
+        other => Err(unknown(other)),
+    }
+}
+
+fn take_connector(request: &mut TableRequest<'_>) -> Result<String> {
+    request
+        .options
+        .remove("connector")
+        .ok_or_else(|| Error::input(format!("table '{}' has no option 'connector'; there are {}", request.table, CONNECTORS.join(", "))))
+}
+
+fn unknown(name: &str) -> Error {
+    match did_you_mean(name, CONNECTORS) {
+        near if near.is_empty() => Error::input(format!("unknown connector '{name}'; there are {}", CONNECTORS.join(", "))),
+        near => Error::input(format!("unknown connector '{name}'{near}")),
+    }
+}
+
+fn only(connector: &str, kind: &str, table: &str) -> Error {
+    Error::input(format!("connector '{connector}' is only {kind}: table '{table}' cannot be used the other way"))
+}

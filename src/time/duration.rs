@@ -1,0 +1,66 @@
+//! Durations as people write them: `10 s`, `5 min`, `100ms`, `1 h 30 min`.
+
+use serde::Deserialize as _;
+
+use crate::error::{Error, Result};
+
+/// Names of units, as Flink has them, and their length in microseconds.
+const UNITS: [(&[&str], i64); 7] = [
+    (&["ns", "nano", "nanos", "nanosecond", "nanoseconds"], 0),
+    (&["us", "µs", "micro", "micros", "microsecond", "microseconds"], 1),
+    (&["ms", "milli", "millis", "millisecond", "milliseconds"], 1_000),
+    (&["s", "sec", "secs", "second", "seconds"], 1_000_000),
+    (&["m", "min", "mins", "minute", "minutes"], 60_000_000),
+    (&["h", "hour", "hours"], 3_600_000_000),
+    (&["d", "day", "days"], 86_400_000_000),
+];
+
+/// Reads a duration, in microseconds. A bare number is milliseconds, as in Flink; several parts add up.
+pub fn parse_duration(text: &str) -> Result<i64> {
+    let fault = || Error::input(format!("'{text}' is not a duration; expected one like '10 s', '5 min' or '100ms'"));
+    let mut rest = text.trim();
+    let mut total: i64 = 0;
+    if rest.is_empty() {
+        return Err(fault());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let number: i64 = rest[..digits].parse().map_err(|_| fault())?;
+        rest = rest[digits..].trim_start();
+        let letters = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
+        let unit = rest[..letters].to_lowercase();
+        rest = rest[letters..].trim_start();
+        let micros = if unit.is_empty() {
+            number.checked_mul(1_000)
+        } else {
+            let (_, length) = UNITS.iter().find(|(names, _)| names.contains(&unit.as_str())).ok_or_else(fault)?;
+            // Nanoseconds are finer than anything here: whole microseconds of them count.
+            if *length == 0 { Some(number / 1_000) } else { number.checked_mul(*length) }
+        };
+        total = micros.and_then(|micros| total.checked_add(micros)).ok_or_else(fault)?;
+    }
+    Ok(total)
+}
+
+/// For `#[serde(deserialize_with = …)]`: text (or a bare number of milliseconds) to microseconds.
+pub fn deserialize_micros<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_duration(&text).map_err(|error| serde::de::Error::custom(error.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_flink_reads_them() {
+        for (text, micros) in
+            [("10 s", 10_000_000), ("5 min", 300_000_000), ("100ms", 100_000), ("250", 250_000), ("1 h 30 m", 5_400_000_000)]
+        {
+            assert_eq!(parse_duration(text).unwrap(), micros, "{text}");
+        }
+        for text in ["", "s", "10 parsecs", "-1 s", "1.5 s", "99999999999 d"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}
