@@ -1,6 +1,8 @@
 //! Durations as people write them: `10 s`, `5 min`, `100ms`, `1 h 30 min`.
 
-use serde::Deserialize as _;
+use std::fmt;
+
+use serde::de::{self, Deserializer, Visitor};
 
 use crate::error::{Error, Result};
 
@@ -42,10 +44,33 @@ pub fn parse_duration(text: &str) -> Result<i64> {
     Ok(total)
 }
 
-/// For `#[serde(deserialize_with = …)]`: text (or a bare number of milliseconds) to microseconds.
-pub fn deserialize_micros<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse_duration(&text).map_err(|error| serde::de::Error::custom(error.message()))
+/// For `#[serde(deserialize_with = …)]`: text, or a bare number of milliseconds, to microseconds.
+pub fn deserialize_micros<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    deserializer.deserialize_any(Micros)
+}
+
+/// As [`deserialize_micros`], for an option that may be missing.
+pub fn deserialize_some_micros<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    deserialize_micros(deserializer).map(Some)
+}
+
+/// Reads inside the visitor, so that a deserializer that knows the option's name can add it to the fault.
+struct Micros;
+
+impl Visitor<'_> for Micros {
+    type Value = i64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration like '10 s'")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<i64, E> {
+        parse_duration(text).map_err(|error| E::custom(error.message()))
+    }
+
+    fn visit_u64<E: de::Error>(self, millis: u64) -> Result<i64, E> {
+        self.visit_str(&millis.to_string())
+    }
 }
 
 #[cfg(test)]
