@@ -25,6 +25,9 @@ pub struct WindowJoinSpec {
     pub right_window: (usize, usize),
     /// What else must hold, over left columns then right columns.
     pub filter: Option<Arc<dyn PhysicalExpr>>,
-    /// Output: left columns then right columns (SEMI/ANTI: those of the kept side only).
+    /// Which of the joined columns leave, and in which order: positions in left columns then right columns (SEMI/ANTI:
+    /// in those of the kept side). `None` = all. Columns that nobody reads are never gathered.
+    pub projection: Option<Vec<usize>>,
+    /// Schema of the output: the joined columns after `projection`.
     pub schema: SchemaRef,
 }
