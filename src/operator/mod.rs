@@ -113,10 +113,14 @@ pub trait OperatorSpec: Send + Sync + Debug {
     fn open(&self, state: &mut StateHandles) -> Result<Box<dyn Operator>>;
 }
 
+pub mod event_time;
+pub mod identity;
 pub mod interval_join;
 pub mod over;
 pub mod project;
 pub mod session;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod top_n;
 pub mod union;
 pub mod unnest;
