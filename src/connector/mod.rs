@@ -13,6 +13,7 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 use crate::format::Chunk;
+use crate::state::StateHandles;
 use arrow::array::RecordBatch;
 
 /// Where a reader stands: the connector's own words (a file offset, a record offset), kept in the checkpoint.
@@ -90,8 +91,9 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     /// restored checkpoint is thrown away here.
     fn start(&self, restored: Option<&[Prepared]>) -> Result<()>;
 
-    /// Opens the writer of `task`.
-    fn open(&self, task: usize) -> Result<Box<dyn Writer>>;
+    /// Opens the writer of `task`. What lives in `state` is part of the checkpoint (live tables keep their rows there;
+    /// sinks that write to the outside have no use for it).
+    fn open(&self, task: usize, state: &mut StateHandles) -> Result<Box<dyn Writer>>;
 
     /// Makes visible what the writers prepared for `epoch`; must bear repetition.
     fn commit(&self, epoch: u64, prepared: &[Prepared]) -> Result<()>;
@@ -103,6 +105,11 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
 
     /// Most writers it can take; `Some(1)` for a terminal or a single stream.
     fn max_tasks(&self) -> Option<usize> {
+        None
+    }
+
+    /// Columns whose equal values must reach the same writer (an upsert table's primary key); `None` = any writer will do.
+    fn key_columns(&self) -> Option<Vec<usize>> {
         None
     }
 

@@ -13,13 +13,16 @@ pub struct Barrier {
     pub checkpoint: bool,
 }
 
+/// When the bytes behind a message reached this process, microseconds since 1970 (0 = unknown): for latency figures only.
+pub type ArrivedMicros = i64;
+
 /// A message on a channel.
 #[derive(Debug, Clone)]
 pub enum Message {
     /// Rows.
-    Batch(RecordBatch),
+    Batch(RecordBatch, ArrivedMicros),
     /// Event time moved on.
-    Watermark(Watermark),
+    Watermark(Watermark, ArrivedMicros),
     /// A cut or a checkpoint passes.
     Barrier(Barrier),
     /// The sender has nothing to say for now and holds nobody back.

@@ -4,5 +4,13 @@
 //! pipeline. Always holds: every channel is bounded; a barrier leaves a task after everything before it and before
 //! everything after it, on every output. Read `graph.rs` first, then `task.rs`.
 
+pub mod align;
+pub mod chain;
+pub mod channel;
+pub mod dead_letter;
 pub mod graph;
+pub mod layout;
 pub mod message;
+pub mod scan;
+pub mod source_task;
+pub mod task;

@@ -5,7 +5,13 @@
 //! put into a [`BlockTable`] does not survive. Read `blocks.rs` first.
 
 pub mod blocks;
+pub mod checkpoint;
+pub mod manifest;
 pub mod shard;
+pub mod store;
 
 pub use blocks::{Block, BlockId, BlockTable, StateHandles};
+pub use checkpoint::{Checkpoints, Listed};
+pub use manifest::Manifest;
 pub use shard::{SHARDS, Sharder};
+pub use store::Store;

@@ -1,0 +1,374 @@
+//! The nodes of one task and what happens inside it: rows and watermarks run through operators and writers without a
+//! channel between them. Synchronous; whatever must leave the task waits in the outbox.
+//!
+//! ```text
+//!  accept ─▶ node ─▶ node ─▶ writer
+//!               └──▶ outbox (another task)
+//! ```
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+
+use crate::connector::{Prepared, Writer};
+use crate::dataflow::dead_letter::{DeadLetter, DeadLetterWriter};
+use crate::dataflow::graph::NodeId;
+use crate::dataflow::message::{ArrivedMicros, Barrier, Message};
+use crate::dataflow::scan::now_micros;
+use crate::error::{Place, Result};
+use crate::metrics::{Counter, Gauge, Latency, Metrics, Reason};
+use crate::operator::{Operator, Output, Refused};
+use crate::state::{Block, BlockId, BlockTable, StateHandles};
+use crate::time::{Watermark, WatermarkMerge};
+
+/// What a node of a chain does.
+pub enum Work {
+    /// A source: rows enter here.
+    Head,
+    /// Works on rows.
+    Operator(Box<dyn Operator>),
+    /// Takes rows out of the pipeline.
+    Writer(Box<dyn Writer>),
+}
+
+/// Where what a node emits goes to.
+#[derive(Debug, Clone, Copy)]
+pub enum Target {
+    /// A later node of the chain and its in-slot.
+    Node(usize, usize),
+    /// An entry of the task's outputs.
+    Output(usize),
+}
+
+/// A node of a chain.
+pub struct ChainNode {
+    /// Its id in the graph.
+    pub id: NodeId,
+    /// Its name in the graph.
+    pub name: String,
+    /// What it does.
+    pub work: Work,
+    /// In-slot (one per local edge, one per channel) -> operator input.
+    pub slots: Vec<usize>,
+    /// Where its output goes.
+    pub targets: Vec<Target>,
+    /// Its state tables.
+    pub state: StateHandles,
+    /// Merges the watermarks of the in-slots.
+    merge: WatermarkMerge,
+    /// The watermark last passed on.
+    passed: Watermark,
+    /// Idleness was passed on and not yet revoked.
+    idle: bool,
+    rows_in: Counter,
+    rows_out: Counter,
+    watermark: Gauge,
+    latency: Option<Latency>,
+}
+
+impl ChainNode {
+    /// A node whose counters live in `metrics`.
+    pub fn new(
+        id: NodeId,
+        name: &str,
+        work: Work,
+        slots: Vec<usize>,
+        targets: Vec<Target>,
+        state: StateHandles,
+        metrics: &Metrics,
+    ) -> Self {
+        let labels = [("node", name)];
+        ChainNode {
+            id,
+            name: name.to_owned(),
+            merge: WatermarkMerge::new(slots.len()),
+            slots,
+            targets,
+            state,
+            passed: Watermark::MIN,
+            idle: false,
+            rows_in: metrics.counter("eagre_rows_in_total", &labels),
+            rows_out: metrics.counter("eagre_rows_out_total", &labels),
+            watermark: metrics.gauge("eagre_node_watermark_micros", &labels),
+            latency: matches!(work, Work::Writer(_)).then(|| metrics.latency("eagre_latency_seconds", &labels)),
+            work,
+        }
+    }
+}
+
+/// What happens to a node.
+#[derive(Debug)]
+enum Event {
+    Batch(RecordBatch),
+    Mark(Watermark),
+    Idle,
+}
+
+/// What a task tells the coordinator at a barrier or at its end.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// State per stateful node: table name, handle, and its live blocks at the barrier.
+    pub states: Vec<(NodeId, Vec<TableState>)>,
+    /// What writers made durable.
+    pub prepared: Vec<(NodeId, Prepared)>,
+}
+
+/// A state table as of a barrier.
+#[derive(Debug)]
+pub struct TableState {
+    /// Its name within the operator.
+    pub name: String,
+    /// The handle, to note where blocks were written.
+    pub table: BlockTable,
+    /// The live blocks.
+    pub blocks: Vec<(BlockId, Block)>,
+}
+
+/// The nodes of one task.
+pub struct Chain {
+    nodes: Vec<ChainNode>,
+    queue: VecDeque<(usize, usize, Event)>,
+    outbox: Vec<(usize, Message)>,
+    output: Output,
+    /// When the bytes behind the message at work arrived.
+    arrived: ArrivedMicros,
+    dead_letters: Option<DeadLetterWriter>,
+    metrics: Metrics,
+    busy: Counter,
+}
+
+impl Chain {
+    /// A chain; nodes in topological order.
+    pub fn new(nodes: Vec<ChainNode>, dead_letters: Option<DeadLetterWriter>, metrics: Metrics, busy: Counter) -> Self {
+        Chain { nodes, queue: VecDeque::new(), outbox: Vec::new(), output: Output::default(), arrived: 0, dead_letters, metrics, busy }
+    }
+
+    /// Works on a message that came in by `slot` of node `node`.
+    pub fn accept(&mut self, node: usize, slot: usize, message: Message) -> Result<()> {
+        let event = match message {
+            Message::Batch(batch, arrived) => {
+                self.arrived = arrived;
+                Event::Batch(batch)
+            }
+            Message::Watermark(mark, arrived) => {
+                self.arrived = arrived;
+                Event::Mark(mark)
+            }
+            Message::Idle => Event::Idle,
+            // Every End follows a Watermark::MAX, which has done the work.
+            Message::End | Message::Barrier(_) => return Ok(()),
+        };
+        self.queue.push_back((node, slot, event));
+        self.drain()
+    }
+
+    /// Rows of the source at the head of the chain.
+    pub fn from_source(&mut self, rows: RecordBatch, arrived: ArrivedMicros) -> Result<()> {
+        self.arrived = arrived;
+        self.emit(0, rows);
+        self.drain()
+    }
+
+    /// The watermark of the source at the head of the chain.
+    pub fn mark_from_source(&mut self, mark: Watermark, arrived: ArrivedMicros) -> Result<()> {
+        self.arrived = arrived;
+        self.pass_mark(0, mark);
+        self.drain()
+    }
+
+    /// The source at the head of the chain has nothing to say for now.
+    pub fn idle_from_source(&mut self) -> Result<()> {
+        self.pass_idle(0);
+        self.drain()
+    }
+
+    /// Keeps a dead letter and counts it.
+    pub fn dead_letter(&mut self, letter: DeadLetter, pairs: u64, keep: bool) -> Result<()> {
+        self.metrics.dropped(&letter.source, letter.reason).add(pairs);
+        match &mut self.dead_letters {
+            Some(writer) if keep => writer.add(letter),
+            _ => Ok(()),
+        }
+    }
+
+    /// Rows that the source at the head of the chain refuses.
+    pub fn refuse_rows(&mut self, node: &str, reason: Reason, rows: &RecordBatch, error: &str) -> Result<()> {
+        let pairs = rows.num_rows() as u64;
+        self.metrics.dropped(node, reason).add(pairs);
+        match &mut self.dead_letters {
+            Some(writer) => writer.add_rows(node, &Refused { reason, rows: rows.clone(), pairs, error: error.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
+    /// A barrier that every input has delivered: writers stage or prepare, state tables are read.
+    pub fn barrier(&mut self, barrier: Barrier) -> Result<Report> {
+        let started = Instant::now();
+        let mut report = Report::default();
+        if barrier.checkpoint {
+            for node in 0..self.nodes.len() {
+                if let Work::Operator(operator) = &mut self.nodes[node].work {
+                    let mut output = std::mem::take(&mut self.output);
+                    let done = operator.on_checkpoint(&mut output);
+                    self.output = output;
+                    done.map_err(|e| e.at(Place::thing(&self.nodes[node].name)))?;
+                    self.after_operator(node)?;
+                    self.drain()?;
+                }
+            }
+        }
+        if let Some(writer) = &mut self.dead_letters {
+            writer.flush()?;
+        }
+        for node in &mut self.nodes {
+            if let Work::Writer(writer) = &mut node.work {
+                let place = || Place::thing(&node.name);
+                writer.cut(barrier.epoch).map_err(|e| e.at(place()))?;
+                if barrier.checkpoint
+                    && let Some(prepared) = writer.prepare(barrier.epoch).map_err(|e| e.at(place()))?
+                {
+                    report.prepared.push((node.id, prepared));
+                }
+            }
+        }
+        if let Some(writer) = &mut self.dead_letters {
+            writer.cut(barrier.epoch)?;
+        }
+        if barrier.checkpoint {
+            report.states =
+                self.nodes.iter().map(|node| (node.id, tables_of(&node.state))).filter(|(_, tables)| !tables.is_empty()).collect();
+            if let Some(writer) = &self.dead_letters {
+                report.states.push((NodeId::MAX, tables_of(writer.state())));
+            }
+        }
+        self.busy.add(started.elapsed().as_nanos() as u64);
+        Ok(report)
+    }
+
+    /// What must leave the task: output index and message, in order.
+    pub fn take_outbox(&mut self) -> Vec<(usize, Message)> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        let started = Instant::now();
+        while let Some((node, slot, event)) = self.queue.pop_front() {
+            self.handle(node, slot, event).map_err(|e| e.at(Place::thing(&self.nodes[node].name)))?;
+        }
+        self.busy.add(started.elapsed().as_nanos() as u64);
+        Ok(())
+    }
+
+    fn handle(&mut self, index: usize, slot: usize, event: Event) -> Result<()> {
+        let node = &mut self.nodes[index];
+        match event {
+            Event::Batch(batch) => {
+                node.merge.on_active(slot);
+                node.idle = false;
+                node.rows_in.add(batch.num_rows() as u64);
+                match &mut node.work {
+                    Work::Operator(operator) => {
+                        operator.on_batch(node.slots[slot], batch, &mut self.output)?;
+                        self.after_operator(index)?;
+                    }
+                    Work::Writer(writer) => {
+                        writer.write(&batch)?;
+                        if let (Some(latency), true) = (&node.latency, self.arrived > 0) {
+                            latency.record((now_micros() - self.arrived).max(0) as u64, batch.num_rows() as u64);
+                        }
+                    }
+                    Work::Head => self.emit(index, batch),
+                }
+            }
+            Event::Mark(mark) => {
+                node.idle = false;
+                if let Some(mark) = node.merge.on_mark(slot, mark) {
+                    self.advance(index, mark)?;
+                }
+            }
+            Event::Idle => {
+                let moved = node.merge.on_idle(slot);
+                let all_idle = node.merge.all_idle();
+                if let Some(mark) = moved {
+                    self.advance(index, mark)?;
+                }
+                if all_idle {
+                    self.pass_idle(index);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, index: usize, mark: Watermark) -> Result<()> {
+        let node = &mut self.nodes[index];
+        let onward = match &mut node.work {
+            Work::Operator(operator) => operator.on_watermark(mark, &mut self.output)?,
+            Work::Writer(_) | Work::Head => mark,
+        };
+        self.after_operator(index)?;
+        self.pass_mark(index, onward);
+        Ok(())
+    }
+
+    /// Sends on what the operator left in `self.output`.
+    fn after_operator(&mut self, index: usize) -> Result<()> {
+        for batch in self.output.take_batches() {
+            self.emit(index, batch);
+        }
+        for refused in self.output.take_refused() {
+            let name = self.nodes[index].name.clone();
+            self.metrics.dropped(&name, refused.reason).add(refused.pairs);
+            if let Some(writer) = &mut self.dead_letters {
+                writer.add_rows(&name, &refused)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn emit(&mut self, index: usize, batch: RecordBatch) {
+        let node = &mut self.nodes[index];
+        node.rows_out.add(batch.num_rows() as u64);
+        node.idle = false;
+        for target in node.targets.iter().copied() {
+            match target {
+                Target::Node(next, slot) => self.queue.push_back((next, slot, Event::Batch(batch.clone()))),
+                Target::Output(output) => self.outbox.push((output, Message::Batch(batch.clone(), self.arrived))),
+            }
+        }
+    }
+
+    fn pass_mark(&mut self, index: usize, mark: Watermark) {
+        let node = &mut self.nodes[index];
+        if mark <= node.passed && !node.idle {
+            return;
+        }
+        node.passed = node.passed.max(mark);
+        node.idle = false;
+        node.watermark.set(node.passed.0);
+        for target in node.targets.iter().copied() {
+            match target {
+                Target::Node(next, slot) => self.queue.push_back((next, slot, Event::Mark(node.passed))),
+                Target::Output(output) => self.outbox.push((output, Message::Watermark(node.passed, self.arrived))),
+            }
+        }
+    }
+
+    fn pass_idle(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        if std::mem::replace(&mut node.idle, true) {
+            return;
+        }
+        for target in node.targets.iter().copied() {
+            match target {
+                Target::Node(next, slot) => self.queue.push_back((next, slot, Event::Idle)),
+                Target::Output(output) => self.outbox.push((output, Message::Idle)),
+            }
+        }
+    }
+}
+
+fn tables_of(state: &StateHandles) -> Vec<TableState> {
+    state.tables().map(|(name, table)| TableState { name: name.to_owned(), table: table.clone(), blocks: table.blocks() }).collect()
+}

@@ -1,0 +1,328 @@
+//! The loop of a source's task: read one partition, scan chunks (several at once, put back in order), derive the
+//! watermark, answer barriers.
+//!
+//! ```text
+//!  read ─▶ [scan][scan][scan] ─▶ in order ─▶ chain
+//!          a few chunks ahead     position, watermark move here
+//! ```
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::connector::{Partition, Position, Read};
+use crate::dataflow::align::Pace;
+use crate::dataflow::chain::Chain;
+use crate::dataflow::dead_letter::DeadLetter;
+use crate::dataflow::graph::{OnError, SourceNode, WatermarkExpr};
+use crate::dataflow::message::{Barrier, Message};
+use crate::dataflow::scan::{Scanned, now_micros, pieces, scan};
+use crate::dataflow::task::{Outlets, TaskEvent, TaskId, tell};
+use crate::error::{Error, Kind, Place, Result};
+use crate::format::{Chunk, Records};
+use crate::metrics::{Counter, Gauge, Metrics, Reason};
+use crate::time::{MICROS_PER_MILLI, Watermark};
+
+/// What the coordinator asks of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Send this barrier on.
+    Barrier(Barrier),
+    /// Send this barrier on and read no more: the pipeline stops behind it.
+    Stop(Barrier),
+}
+
+/// Where a partition stands at a barrier.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct SourceReport {
+    /// The source's node.
+    #[serde(skip)]
+    pub node: usize,
+    /// The partition.
+    pub partition: Partition,
+    /// Where reading goes on; `None` = nothing was read yet.
+    pub position: Option<Position>,
+    /// The partition's watermark.
+    pub watermark: Watermark,
+    /// It has been read to its end.
+    pub ended: bool,
+}
+
+/// Everything a source task works with.
+pub struct SourceTask {
+    /// Its number.
+    pub task: TaskId,
+    /// The source's node id in the graph.
+    pub node: usize,
+    /// The table's name.
+    pub name: String,
+    /// The source.
+    pub source: SourceNode,
+    /// The partition it reads.
+    pub partition: Partition,
+    /// Where a restored run goes on.
+    pub restored: Option<SourceReport>,
+    /// Chunks scanned at once.
+    pub ahead: usize,
+    /// Keeps it near the other readers; `None` = live input, read as it comes.
+    pub pace: Option<Pace>,
+    /// The nodes behind it.
+    pub chain: Chain,
+    /// The tasks behind it.
+    pub outlets: Outlets,
+    /// The coordinator's word.
+    pub commands: mpsc::Receiver<Command>,
+    /// The word to the coordinator.
+    pub events: mpsc::Sender<TaskEvent>,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// A chunk being scanned, and where reading goes on after it.
+struct Ahead {
+    scanned: JoinHandle<Result<Scanned>>,
+    after: Position,
+}
+
+/// What changes while a partition is read.
+struct State {
+    watermark: Watermark,
+    position: Option<Position>,
+    ended: bool,
+    last_epoch: u64,
+    /// Since when there has been nothing to read.
+    idle_since: Option<Instant>,
+    idle_told: bool,
+}
+
+struct Meters {
+    records: Counter,
+    bytes: Counter,
+    watermark: Gauge,
+    lag_ms: Gauge,
+}
+
+impl SourceTask {
+    /// Runs until the partition has ended, the pipeline stops, or something fails.
+    pub async fn run(mut self) -> Result<()> {
+        let restored = self.restored.take();
+        let mut state = State {
+            watermark: restored.as_ref().map_or(Watermark::MIN, |r| r.watermark),
+            position: restored.as_ref().and_then(|r| r.position.clone()),
+            ended: restored.as_ref().is_some_and(|r| r.ended),
+            last_epoch: 0,
+            idle_since: None,
+            idle_told: false,
+        };
+        if state.watermark > Watermark::MIN && !state.ended {
+            self.chain.mark_from_source(state.watermark, 0)?;
+        }
+        let meters = self.meters();
+        let mut reader = match state.ended {
+            true => None,
+            false => Some(self.source.source.open(&self.partition, state.position.as_ref()).await?),
+        };
+        let mut ahead: VecDeque<Ahead> = VecDeque::new();
+        loop {
+            while let Ok(command) = self.commands.try_recv() {
+                if self.obey(command, &mut state).await? {
+                    return Ok(());
+                }
+            }
+            let may_read = self.pace.as_ref().is_none_or(Pace::may_read);
+            if let (Some(open), true) = (&mut reader, may_read && ahead.len() < self.ahead) {
+                match open.read().await? {
+                    Read::Chunk(chunk) => {
+                        state.idle_since = None;
+                        state.idle_told = false;
+                        meters.bytes.add(bytes_of(&chunk));
+                        let after = open.position();
+                        if self.ahead == 1 {
+                            let scanned = scan(&self.source.scan, self.source.time.as_ref(), self.partition.index, &chunk, now_micros())?;
+                            self.take(scanned, after, &mut state, &meters)?;
+                            self.outlets.flush(&mut self.chain).await?;
+                        } else {
+                            ahead.push_back(Ahead { scanned: self.spawn_scan(chunk), after });
+                        }
+                        continue;
+                    }
+                    Read::Idle if ahead.is_empty() => {
+                        self.on_idle(&mut state, &meters)?;
+                        self.outlets.flush(&mut self.chain).await?;
+                        continue;
+                    }
+                    Read::Idle => {}
+                    Read::End => reader = None,
+                }
+            }
+            if let Some(next) = ahead.pop_front() {
+                let scanned = next.scanned.await.map_err(|e| Error::bug(format!("decoding stopped: {e}")))??;
+                self.take(scanned, next.after, &mut state, &meters)?;
+                self.outlets.flush(&mut self.chain).await?;
+            } else if reader.is_none() {
+                return self.finish(state).await;
+            } else if let (Some(pace), false) = (&self.pace, may_read) {
+                tokio::select! {
+                    () = pace.moved() => {}
+                    command = self.commands.recv() => match command {
+                        Some(command) => if self.obey(command, &mut state).await? { return Ok(()) },
+                        None => return Err(Error::new(Kind::Interrupted, "the coordinator is gone")),
+                    },
+                }
+            }
+        }
+    }
+
+    fn spawn_scan(&self, chunk: Chunk) -> JoinHandle<Result<Scanned>> {
+        let spec = self.source.scan.clone();
+        let time = self.source.time.clone();
+        let partition = self.partition.index;
+        tokio::spawn(async move { scan(&spec, time.as_ref(), partition, &chunk, now_micros()) })
+    }
+
+    fn meters(&self) -> Meters {
+        let partition = [("table", self.name.as_str()), ("partition", self.partition.name.as_str())];
+        Meters {
+            records: self.metrics.counter("eagre_source_records_total", &partition),
+            bytes: self.metrics.counter("eagre_source_bytes_total", &partition),
+            watermark: self.metrics.gauge("eagre_watermark_micros", &partition),
+            lag_ms: self.metrics.gauge("eagre_watermark_lag_ms", &partition),
+        }
+    }
+
+    /// Hands a scanned chunk to the chain, cut where a row must meet the watermark of the rows before it.
+    fn take(&mut self, scanned: Scanned, after: Position, state: &mut State, meters: &Meters) -> Result<()> {
+        meters.records.add(scanned.records);
+        self.refuse(&scanned)?;
+        match &scanned.times {
+            None => self.chain.from_source(scanned.rows, scanned.arrived_micros)?,
+            Some(times) => {
+                let per_row = self.source.time.as_ref().is_none_or(|time| time.per_row);
+                for (from, to, mark) in pieces(times, state.watermark.0, per_row) {
+                    if to > from {
+                        self.chain.from_source(scanned.rows.slice(from, to - from), scanned.arrived_micros)?;
+                    }
+                    state.watermark = state.watermark.max(Watermark(mark));
+                    self.chain.mark_from_source(state.watermark, scanned.arrived_micros)?;
+                }
+                if state.watermark > Watermark::MIN {
+                    meters.watermark.set(state.watermark.0);
+                    meters.lag_ms.set((now_micros() - state.watermark.0) / MICROS_PER_MILLI);
+                    if let Some(pace) = &self.pace {
+                        pace.advance(state.watermark.0);
+                    }
+                }
+            }
+        }
+        state.position = Some(after);
+        Ok(())
+    }
+
+    /// Counts and keeps what did not become a row.
+    fn refuse(&mut self, scanned: &Scanned) -> Result<()> {
+        let (on_error, partition) = (self.source.on_error, self.partition.index);
+        for rejected in &scanned.rejected {
+            if on_error == OnError::Fail {
+                let place = Place::record(&self.name, partition, rejected.offset);
+                let hint = "set 'format.on-error'='dead-letter' or 'skip' on the table to go on over such records";
+                return Err(Error::new(Kind::Row, format!("{}; {hint}", rejected.error)).at(place));
+            }
+            let letter = DeadLetter {
+                source: self.name.clone(),
+                partition: Some(partition),
+                offset: Some(rejected.offset),
+                operator: "decode".into(),
+                reason: Reason::Undecodable,
+                error: rejected.error.clone(),
+                record: rejected.record.to_vec(),
+            };
+            self.chain.dead_letter(letter, 1, on_error == OnError::DeadLetter)?;
+        }
+        let lost = [
+            (&scanned.timeless, Reason::NullTime, "the event time is NULL"),
+            (&scanned.future, Reason::Future, "the event time is further ahead of the clock than 'scan.watermark.max-future-skew' allows"),
+        ];
+        for (rows, reason, error) in lost {
+            if let Some(rows) = rows {
+                self.chain.refuse_rows(&self.name.clone(), reason, rows, error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The partition has nothing new.
+    fn on_idle(&mut self, state: &mut State, meters: &Meters) -> Result<()> {
+        let since = *state.idle_since.get_or_insert_with(Instant::now);
+        if let Some(pace) = &self.pace {
+            pace.rest();
+        }
+        let Some(time) = &self.source.time else { return Ok(()) };
+        if time.advance_by_wall_clock {
+            let delay = if let WatermarkExpr::Delay(delay) = time.watermark { delay } else { 0 };
+            state.watermark = state.watermark.max(Watermark(now_micros() - delay + MICROS_PER_MILLI));
+            meters.watermark.set(state.watermark.0);
+            self.chain.mark_from_source(state.watermark, 0)?;
+        } else if let Some(timeout) = time.idle_timeout_micros
+            && !state.idle_told
+            && since.elapsed().as_micros() as i64 >= timeout
+        {
+            state.idle_told = true;
+            self.chain.idle_from_source()?;
+        }
+        Ok(())
+    }
+
+    /// Sends the barrier on. True: the task is to stop.
+    async fn obey(&mut self, command: Command, state: &mut State) -> Result<bool> {
+        let (barrier, stop) = match command {
+            Command::Barrier(barrier) => (barrier, false),
+            Command::Stop(barrier) => (barrier, true),
+        };
+        state.last_epoch = barrier.epoch;
+        let report = self.chain.barrier(barrier)?;
+        self.outlets.flush(&mut self.chain).await?;
+        self.outlets.broadcast(Message::Barrier(barrier)).await?;
+        let source = self.report(state);
+        tell(&self.events, TaskEvent::Passed(self.task, barrier, report, Some(source))).await;
+        if stop {
+            // The channels stay open until the coordinator has heard from everybody and takes the tasks down.
+            std::future::pending::<()>().await;
+        }
+        Ok(stop)
+    }
+
+    async fn finish(mut self, mut state: State) -> Result<()> {
+        state.ended = true;
+        if let Some(pace) = &self.pace {
+            pace.rest();
+        }
+        self.chain.mark_from_source(Watermark::MAX, 0)?;
+        self.outlets.flush(&mut self.chain).await?;
+        let report = self.chain.barrier(Barrier { epoch: state.last_epoch + 1, checkpoint: true })?;
+        self.outlets.flush(&mut self.chain).await?;
+        self.outlets.broadcast(Message::End).await?;
+        let source = self.report(&state);
+        tell(&self.events, TaskEvent::Finished(self.task, report, Some(source))).await;
+        Ok(())
+    }
+
+    fn report(&self, state: &State) -> SourceReport {
+        SourceReport {
+            node: self.node,
+            partition: self.partition.clone(),
+            position: state.position.clone(),
+            watermark: state.watermark,
+            ended: state.ended,
+        }
+    }
+}
+
+fn bytes_of(chunk: &Chunk) -> u64 {
+    match &chunk.records {
+        Records::Lines(bytes) => bytes.len() as u64,
+        Records::Framed(framed) => framed.data.len() as u64,
+        Records::Rows(rows) => rows.get_array_memory_size() as u64,
+    }
+}
