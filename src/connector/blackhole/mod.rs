@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::registry::TableRequest;
 use super::{Prepared, Sink, Writer, options as read};
 use crate::error::Result;
+use crate::state::StateHandles;
 
 /// Its name in `'connector'`.
 pub const NAME: &str = "blackhole";
@@ -35,7 +36,7 @@ impl Sink for BlackholeSink {
         Ok(())
     }
 
-    fn open(&self, _task: usize) -> Result<Box<dyn Writer>> {
+    fn open(&self, _task: usize, _state: &mut StateHandles) -> Result<Box<dyn Writer>> {
         Ok(Box::new(writer::BlackholeWriter))
     }
 
