@@ -125,6 +125,13 @@ pub struct TableState {
     pub blocks: Vec<(BlockId, Block)>,
 }
 
+impl TableState {
+    /// The same table as it is now: of a task that has finished, so only what was written has changed.
+    pub fn again(&self) -> TableState {
+        TableState { name: self.name.clone(), table: self.table.clone(), blocks: self.table.blocks() }
+    }
+}
+
 /// The nodes of one task.
 pub struct Chain {
     nodes: Vec<ChainNode>,

@@ -7,10 +7,13 @@
 pub mod align;
 pub mod chain;
 pub mod channel;
+pub mod coordinator;
 pub mod dead_letter;
+pub mod fingerprint;
 pub mod graph;
 pub mod layout;
 pub mod message;
+pub mod pipeline;
 pub mod scan;
 pub mod source_task;
 pub mod task;

@@ -1,0 +1,338 @@
+//! The checkpoint coordinator: sends barriers in at the sources, gathers what the tasks report, makes checkpoints durable
+//! and commits the sinks.
+//!
+//! ```text
+//!  tick ─▶ barrier to every source ─▶ … ─▶ every task reports ─┬─ cut: live tables publish
+//!                                                             └─ checkpoint: blocks ─▶ manifest ─▶ sinks commit
+//! ```
+//! Order of a checkpoint: barrier through everything, all writers prepared, manifest durable, sinks commit. A restart
+//! takes the newest manifest and repeats its commits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::connector::{Prepared, Sink};
+use crate::dataflow::chain::{Report, TableState};
+use crate::dataflow::graph::NodeId;
+use crate::dataflow::message::Barrier;
+use crate::dataflow::scan::now_micros;
+use crate::dataflow::source_task::{Command, SourceReport};
+use crate::dataflow::task::{TaskEvent, TaskId};
+use crate::error::{Error, Kind, Place, Result};
+use crate::metrics::Metrics;
+use crate::state::Checkpoints;
+use crate::state::manifest::{Manifest, OperatorEntry, SinkEntry, SourceEntry, TableEntry, VERSION};
+
+/// How long the cause of a broken channel is waited for: the task that failed speaks a moment after its channels close.
+const CAUSE_WAIT: Duration = Duration::from_secs(2);
+/// Cuts under way at once; a slow pipeline gets fewer cuts, not a queue of them.
+const CUTS_UNDER_WAY: usize = 2;
+
+/// Called when all tasks have passed a cut: live tables show what they staged.
+pub type OnCut = Arc<dyn Fn(u64) -> Result<()> + Send + Sync>;
+
+/// How a pipeline came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All bounded inputs had ended.
+    Finished,
+    /// It was asked to stop, and did so behind a checkpoint.
+    Stopped,
+}
+
+/// What persisting a checkpoint needs to know about the graph.
+pub struct Names {
+    /// Per node: its fingerprint.
+    pub fingerprints: Vec<String>,
+    /// Per node: its name.
+    pub names: Vec<String>,
+    /// The sinks by node.
+    pub sinks: BTreeMap<NodeId, Arc<dyn Sink>>,
+    /// The pipeline's id.
+    pub pipeline: String,
+    /// Tasks of a keyed stage.
+    pub parallelism: usize,
+    /// Where checkpoints go.
+    pub checkpoints: Checkpoints,
+    /// Tells this run's state files from those of an earlier one.
+    pub run: String,
+    /// More state than this stops the pipeline; `None` = no limit.
+    pub state_max_bytes: Option<u64>,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// The coordinator of a running pipeline.
+pub struct Coordinator {
+    /// What persisting needs.
+    pub names: Arc<Names>,
+    /// Number of tasks.
+    pub tasks: usize,
+    /// One per source task.
+    pub commands: Vec<(TaskId, mpsc::Sender<Command>)>,
+    /// What the tasks say.
+    pub events: mpsc::Receiver<TaskEvent>,
+    /// Stop when this turns true.
+    pub stop: watch::Receiver<bool>,
+    /// Epoch of the next barrier.
+    pub next_epoch: u64,
+    /// Time between checkpoints.
+    pub checkpoint_interval: Duration,
+    /// Time between cuts, and what to do at each; `None` = no live tables.
+    pub cuts: Option<(Duration, OnCut)>,
+}
+
+type Reports = BTreeMap<TaskId, (Report, Option<SourceReport>)>;
+
+/// A barrier that is on its way.
+struct UnderWay {
+    barrier: Barrier,
+    waiting: BTreeSet<TaskId>,
+    reports: Reports,
+}
+
+impl Coordinator {
+    /// Runs until the pipeline has finished, stopped or failed.
+    pub async fn run(mut self) -> Result<Ended> {
+        let mut alive: BTreeSet<TaskId> = (0..self.tasks).collect();
+        let mut finished: Reports = BTreeMap::new();
+        let mut under_way: Vec<UnderWay> = Vec::new();
+        let mut persisting: Option<JoinHandle<Result<()>>> = None;
+        let mut stopping = false;
+        let mut checkpoint_tick =
+            tokio::time::interval_at(tokio::time::Instant::now() + self.checkpoint_interval, self.checkpoint_interval);
+        checkpoint_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let cut_interval = self.cuts.as_ref().map_or(Duration::from_secs(3600), |(interval, _)| *interval);
+        let mut cut_tick = tokio::time::interval(cut_interval);
+        cut_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+
+        loop {
+            // Whatever all tasks have passed is complete, oldest first.
+            while under_way.first().is_some_and(|first| first.waiting.is_empty()) {
+                if under_way[0].barrier.checkpoint && persisting.is_some() {
+                    break;
+                }
+                let done = under_way.remove(0);
+                if let Some((_, on_cut)) = &self.cuts {
+                    on_cut(done.barrier.epoch)?;
+                }
+                if done.barrier.checkpoint {
+                    let mut reports = done.reports;
+                    carry(&mut finished, &mut reports);
+                    persisting = Some(tokio::spawn(persist(self.names.clone(), done.barrier.epoch, reports, false)));
+                }
+            }
+            if alive.is_empty() {
+                written(&mut persisting).await?;
+                return self.finish(finished).await;
+            }
+            if stopping && under_way.is_empty() && persisting.is_none() {
+                return Ok(Ended::Stopped);
+            }
+            let checkpointing = persisting.is_some() || under_way.iter().any(|u| u.barrier.checkpoint);
+            tokio::select! {
+                biased;
+                event = self.events.recv() => match event {
+                    None => return Err(Error::bug("all tasks are gone without a word")),
+                    Some(TaskEvent::Failed(error)) => return Err(self.cause(error).await),
+                    Some(TaskEvent::Passed(task, barrier, report, source)) => {
+                        if let Some(found) = under_way.iter_mut().find(|u| u.barrier.epoch == barrier.epoch) {
+                            found.waiting.remove(&task);
+                            found.reports.insert(task, (report, source));
+                        }
+                    }
+                    Some(TaskEvent::Finished(task, report, source)) => {
+                        alive.remove(&task);
+                        under_way.iter_mut().for_each(|u| { u.waiting.remove(&task); });
+                        self.commands.retain(|(id, _)| *id != task);
+                        finished.insert(task, (report, source));
+                    }
+                },
+                written = written(&mut persisting), if persisting.is_some() => {
+                    persisting = None;
+                    written?;
+                }
+                changed = self.stop.changed(), if !stopping => {
+                    if changed.is_err() || *self.stop.borrow() {
+                        stopping = true;
+                        let barrier = self.next_barrier(true);
+                        self.send(Command::Stop(barrier)).await;
+                        under_way.push(UnderWay { barrier, waiting: alive.clone(), reports: BTreeMap::new() });
+                    }
+                }
+                _ = checkpoint_tick.tick(), if !stopping && !checkpointing => {
+                    let barrier = self.next_barrier(true);
+                    self.send(Command::Barrier(barrier)).await;
+                    under_way.push(UnderWay { barrier, waiting: alive.clone(), reports: BTreeMap::new() });
+                }
+                _ = cut_tick.tick(), if self.cuts.is_some() && !stopping && under_way.len() < CUTS_UNDER_WAY => {
+                    let barrier = self.next_barrier(false);
+                    self.send(Command::Barrier(barrier)).await;
+                    under_way.push(UnderWay { barrier, waiting: alive.clone(), reports: BTreeMap::new() });
+                }
+            }
+        }
+    }
+
+    fn next_barrier(&mut self, checkpoint: bool) -> Barrier {
+        self.next_epoch += 1;
+        Barrier { epoch: self.next_epoch - 1, checkpoint }
+    }
+
+    async fn send(&self, command: Command) {
+        for (_, source) in &self.commands {
+            // A source that has just ended no longer listens: its `Finished` is on the way.
+            if source.send(command).await.is_err() {
+                tracing::debug!("a source has ended before its barrier");
+            }
+        }
+    }
+
+    /// The end of a bounded run: a last checkpoint, the last commits, final names.
+    async fn finish(&mut self, finished: Reports) -> Result<Ended> {
+        let epoch = self.next_epoch;
+        if let Some((_, on_cut)) = &self.cuts {
+            on_cut(epoch)?;
+        }
+        persist(self.names.clone(), epoch, finished, true).await?;
+        for (node, sink) in &self.names.sinks {
+            sink.finish().map_err(|e| e.at(Place::thing(&self.names.names[*node])))?;
+        }
+        Ok(Ended::Finished)
+    }
+
+    /// A closed channel is only a consequence: waits a moment for the cause.
+    async fn cause(&mut self, error: Error) -> Error {
+        let deadline = tokio::time::sleep(CAUSE_WAIT);
+        tokio::pin!(deadline);
+        let mut known = error;
+        while known.kind() == Kind::Interrupted {
+            tokio::select! {
+                event = self.events.recv() => match event {
+                    Some(TaskEvent::Failed(error)) => known = error,
+                    Some(_) => {}
+                    None => break,
+                },
+                () = &mut deadline => break,
+            }
+        }
+        known
+    }
+}
+
+/// Waits for the checkpoint being written, if there is one.
+async fn written(persisting: &mut Option<JoinHandle<Result<()>>>) -> Result<()> {
+    match persisting {
+        Some(running) => running.await.map_err(|e| Error::bug("writing a checkpoint stopped").because(e))?,
+        None => Ok(()),
+    }
+}
+
+/// Tasks that had finished before the barrier belong to every later checkpoint: their state and positions stay, what
+/// they prepared is named once.
+fn carry(finished: &mut Reports, reports: &mut Reports) {
+    for (task, (report, source)) in finished {
+        let states = report.states.iter().map(|(node, tables)| (*node, tables.iter().map(TableState::again).collect())).collect();
+        let prepared = std::mem::take(&mut report.prepared);
+        reports.insert(*task, (Report { states, prepared }, source.clone()));
+    }
+}
+
+/// Makes a checkpoint durable, then commits the sinks.
+async fn persist(names: Arc<Names>, epoch: u64, reports: Reports, finished: bool) -> Result<()> {
+    let started = Instant::now();
+    let mut sources: BTreeMap<NodeId, Vec<serde_json::Value>> = BTreeMap::new();
+    let mut operators: BTreeMap<NodeId, BTreeMap<String, TableEntry>> = BTreeMap::new();
+    let mut prepared: BTreeMap<NodeId, Vec<Prepared>> = BTreeMap::new();
+    let (mut written, mut held) = (0, 0);
+    for (task, (report, source)) in reports {
+        if let Some(source) = source {
+            let value = serde_json::to_value(&source).map_err(|e| Error::bug("a position does not serialise").because(e))?;
+            sources.entry(source.node).or_default().push(value);
+        }
+        for (node, tables) in report.states {
+            for state in tables {
+                let fingerprint = names.fingerprints.get(node).map_or(DEAD_LETTERS, String::as_str);
+                let stem = format!("{epoch:010}-{}-{fingerprint}-{task}-{}", names.run, state.name);
+                held += state.blocks.iter().map(|(_, block)| block.rows.get_array_memory_size() as u64).sum::<u64>();
+                let (blocks, bytes) = names.checkpoints.write_blocks(&stem, &state.table, &state.blocks).await?;
+                written += bytes;
+                let tables = operators.entry(node).or_default();
+                tables
+                    .entry(state.name.clone())
+                    .or_insert_with(|| TableEntry { name: state.name, blocks: Vec::new() })
+                    .blocks
+                    .extend(blocks);
+            }
+        }
+        for (node, what) in report.prepared {
+            prepared.entry(node).or_default().push(what);
+        }
+    }
+    let name_of = |node: NodeId| names.names.get(node).cloned().unwrap_or_else(|| DEAD_LETTERS.to_owned());
+    let fingerprint_of = |node: NodeId| names.fingerprints.get(node).cloned().unwrap_or_else(|| DEAD_LETTERS.to_owned());
+    let manifest = Manifest {
+        version: VERSION,
+        pipeline: names.pipeline.clone(),
+        epoch,
+        created_micros: now_micros(),
+        finished,
+        parallelism: names.parallelism,
+        sources: sources
+            .into_iter()
+            .map(|(node, partitions)| SourceEntry { fingerprint: fingerprint_of(node), name: name_of(node), partitions })
+            .collect(),
+        operators: operators
+            .into_iter()
+            .map(|(node, tables)| OperatorEntry {
+                fingerprint: fingerprint_of(node),
+                name: name_of(node),
+                tables: tables.into_values().collect(),
+            })
+            .collect(),
+        sinks: names
+            .sinks
+            .keys()
+            .map(|node| SinkEntry {
+                fingerprint: fingerprint_of(*node),
+                name: name_of(*node),
+                prepared: prepared.get(node).into_iter().flatten().map(|p| p.0.clone()).collect(),
+            })
+            .collect(),
+    };
+    names.checkpoints.write_manifest(&manifest).await?;
+    let committing = names.clone();
+    tokio::task::spawn_blocking(move || {
+        committing.sinks.iter().try_for_each(|(node, sink)| {
+            let none = Vec::new();
+            sink.commit(epoch, prepared.get(node).unwrap_or(&none)).map_err(|e| e.at(Place::thing(&committing.names[*node])))
+        })
+    })
+    .await
+    .map_err(|e| Error::bug("a commit stopped").because(e))??;
+    names.checkpoints.tidy().await?;
+
+    let set = |name: &str, value: i64| names.metrics.gauge(name, &[]).set(value);
+    set("eagre_checkpoint_epoch", epoch as i64);
+    set("eagre_checkpoint_bytes", written as i64);
+    set("eagre_checkpoint_time_ms", started.elapsed().as_millis() as i64);
+    set("eagre_state_bytes", held as i64);
+    match names.state_max_bytes {
+        Some(limit) if held > limit => Err(Error::failed(format!(
+            "state is {held} bytes, more than state.max-bytes ({limit}); stopped behind checkpoint {epoch}, nothing is lost. Raise the limit or narrow the windows"
+        ))),
+        Some(limit) if held > limit / 10 * 9 => {
+            tracing::warn!("state is {held} bytes, over 90 % of state.max-bytes ({limit})");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Name and fingerprint of the dead letters in a manifest: no node of the graph.
+pub const DEAD_LETTERS: &str = "dead_letters";

@@ -1,0 +1,469 @@
+//! A running pipeline: restores, builds the tasks of a graph, starts them on their own worker threads, stops them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::connector::{Partition, Prepared, Sink};
+use crate::dataflow::align::Aligner;
+use crate::dataflow::chain::{Chain, ChainNode, Target, Work};
+use crate::dataflow::channel::{FanIn, Receiver, channel};
+use crate::dataflow::coordinator::{Coordinator, DEAD_LETTERS, Ended, Names, OnCut};
+use crate::dataflow::dead_letter::DeadLetterWriter;
+use crate::dataflow::fingerprint::fingerprints;
+use crate::dataflow::graph::{Graph, NodeId, NodeKind};
+use crate::dataflow::layout::{Layout, Route, StageId};
+use crate::dataflow::source_task::{SourceReport, SourceTask};
+use crate::dataflow::task::{self, Outlet, Outlets, TaskEvent, TaskId, tell};
+use crate::error::{Error, Place, Result};
+use crate::metrics::Metrics;
+use crate::state::{Block, Checkpoints, Manifest, SHARDS, Sharder, StateHandles};
+
+/// Task events under way to the coordinator before a task waits.
+const EVENTS: usize = 1024;
+/// Barriers under way to a source before the coordinator waits.
+const COMMANDS: usize = 16;
+
+/// Which checkpoint to go on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restore {
+    /// The newest, if the last run was interrupted; afresh if it had finished.
+    Auto,
+    /// The newest, even of a finished run.
+    Latest,
+    /// None: afresh.
+    None,
+    /// This one.
+    Epoch(u64),
+}
+
+/// How to run a graph.
+#[derive(Clone)]
+pub struct Settings {
+    /// The pipeline's id: its state belongs to it.
+    pub pipeline: String,
+    /// Worker threads, decoding included; also the number of tasks of a keyed stage.
+    pub parallelism: usize,
+    /// Time between checkpoints.
+    pub checkpoint_interval: Duration,
+    /// Where checkpoints are.
+    pub checkpoints: Checkpoints,
+    /// Which one to go on from.
+    pub restore: Restore,
+    /// Go on although some state finds no operator.
+    pub allow_state_loss: bool,
+    /// Live tables: time between cuts, and what publishes them.
+    pub cuts: Option<(Duration, OnCut)>,
+    /// Where dead letters go; `None` = they are only counted.
+    pub dead_letters: Option<Arc<dyn Sink>>,
+    /// More state than this stops the pipeline.
+    pub state_max_bytes: Option<u64>,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// A running pipeline. Dropping it takes it down without a checkpoint.
+pub struct Pipeline {
+    /// What the start found, in a sentence for the user.
+    pub start: String,
+    /// The tasks, for people.
+    pub layout: Layout,
+    stop: watch::Sender<bool>,
+    coordinator: JoinHandle<Result<Ended>>,
+    /// The worker threads; taken down when the coordinator is done.
+    workers: Option<Runtime>,
+}
+
+/// Asks a pipeline to stop.
+#[derive(Debug, Clone)]
+pub struct Stopper(watch::Sender<bool>);
+
+impl Stopper {
+    /// Stop behind a last checkpoint.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.coordinator.abort();
+        if let Some(workers) = self.workers.take() {
+            workers.shutdown_background();
+        }
+    }
+}
+
+impl Pipeline {
+    /// Restores and starts `graph`. Returns once everything runs.
+    pub async fn start(graph: Graph, settings: Settings) -> Result<Pipeline> {
+        let parallelism = settings.parallelism.clamp(1, SHARDS);
+        let fingerprints = fingerprints(&graph);
+        let (found, start) = find_checkpoint(&settings).await?;
+        let mut restored = match &found {
+            Some(manifest) => Restored::load(&settings, &graph, &fingerprints, manifest).await?,
+            None => Restored::default(),
+        };
+        settings.checkpoints.forget_after(found.as_ref().map(|m| m.epoch)).await?;
+
+        let mut partitions: Vec<Vec<Partition>> = Vec::with_capacity(graph.nodes.len());
+        for node in &graph.nodes {
+            partitions.push(match &node.kind {
+                NodeKind::Source(source) => source.source.partitions().await.map_err(|e| e.at(Place::thing(&node.name)))?,
+                _ => Vec::new(),
+            });
+        }
+        let mut sinks = BTreeMap::new();
+        for (id, node) in graph.nodes.iter().enumerate() {
+            if let NodeKind::Sink(sink) = &node.kind {
+                let prepared = restored.prepared.remove(&fingerprints[id]);
+                sink.start(prepared.as_deref()).map_err(|e| e.at(Place::thing(&node.name)))?;
+                sinks.insert(id, sink.clone());
+            }
+        }
+        if let Some(sink) = &settings.dead_letters {
+            sink.start(found.is_some().then_some(&[]))?;
+        }
+        let counts: Vec<usize> = partitions.iter().map(Vec::len).collect();
+        let layout = Layout::of(&graph, &counts, parallelism);
+
+        let workers = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(parallelism)
+            .thread_name("eagre-dataflow")
+            .enable_all()
+            .build()
+            .map_err(|e| Error::failed("cannot start the worker threads").because(e))?;
+        let (events, heard) = mpsc::channel(EVENTS);
+        let builder = Builder {
+            graph: &graph,
+            layout: &layout,
+            settings: &settings,
+            fingerprints: &fingerprints,
+            partitions: &partitions,
+            parallelism,
+        };
+        let built = builder.build(&mut restored, &events)?;
+        let (stop, stopped) = watch::channel(false);
+        if let Some((_, on_cut)) = &settings.cuts {
+            // What was restored is shown before the first new row.
+            on_cut(found.as_ref().map_or(0, |m| m.epoch))?;
+        }
+        let names = Names {
+            fingerprints: fingerprints.clone(),
+            names: graph.nodes.iter().map(|n| n.name.clone()).collect(),
+            sinks,
+            pipeline: settings.pipeline.clone(),
+            parallelism,
+            checkpoints: settings.checkpoints.clone(),
+            run: uuid::Uuid::new_v4().simple().to_string()[..8].to_owned(),
+            state_max_bytes: settings.state_max_bytes,
+            metrics: settings.metrics.clone(),
+        };
+        let coordinator = Coordinator {
+            names: Arc::new(names),
+            tasks: built.tasks.len(),
+            commands: built.commands,
+            events: heard,
+            stop: stopped,
+            next_epoch: found.as_ref().map_or(1, |m| m.epoch + 1),
+            checkpoint_interval: settings.checkpoint_interval,
+            cuts: settings.cuts.clone(),
+        };
+        for (name, task) in built.tasks {
+            let events = events.clone();
+            workers.spawn(async move {
+                let ended = AssertUnwindSafe(task).catch_unwind().await;
+                let error = match ended {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => error,
+                    Err(panic) => Error::bug(format!("a task stopped: {}", panic_text(panic.as_ref()))).at(Place::thing(name)),
+                };
+                tell(&events, TaskEvent::Failed(error)).await;
+            });
+        }
+        Ok(Pipeline { start, layout, stop, coordinator: tokio::spawn(coordinator.run()), workers: Some(workers) })
+    }
+
+    /// A handle that stops the pipeline.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.stop.clone())
+    }
+
+    /// Waits for the end.
+    pub async fn wait(mut self) -> Result<Ended> {
+        (&mut self.coordinator).await.map_err(|e| Error::bug("the coordinator stopped").because(e))?
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic without text")
+}
+
+/// The checkpoint to go on from, and a sentence about it.
+async fn find_checkpoint(settings: &Settings) -> Result<(Option<Manifest>, String)> {
+    let go_on = |manifest: Manifest| {
+        let text = format!("going on from checkpoint {}", manifest.epoch);
+        (Some(manifest), text)
+    };
+    let newest = || settings.checkpoints.newest();
+    Ok(match settings.restore {
+        Restore::None => (None, "starting afresh, as asked".to_owned()),
+        Restore::Epoch(epoch) => go_on(settings.checkpoints.of_epoch(epoch).await?),
+        Restore::Latest => match newest().await? {
+            Some(manifest) => go_on(manifest),
+            None => (None, "starting afresh: there is no checkpoint yet".to_owned()),
+        },
+        Restore::Auto => match newest().await? {
+            Some(manifest) if manifest.finished => (None, "starting afresh: the last run had finished".to_owned()),
+            Some(manifest) => go_on(manifest),
+            None => (None, "starting afresh".to_owned()),
+        },
+    })
+}
+
+/// What a checkpoint gives back.
+#[derive(Default)]
+struct Restored {
+    /// Source fingerprint -> partition index -> where it stood.
+    sources: HashMap<String, BTreeMap<u32, SourceReport>>,
+    /// Operator fingerprint -> table -> blocks.
+    states: HashMap<String, BTreeMap<String, Vec<Block>>>,
+    /// Sink fingerprint -> what it had prepared.
+    prepared: HashMap<String, Vec<Prepared>>,
+}
+
+impl Restored {
+    async fn load(settings: &Settings, graph: &Graph, fingerprints: &[String], manifest: &Manifest) -> Result<Restored> {
+        let mut restored = Restored::default();
+        let mut homeless = Vec::new();
+        for entry in &manifest.operators {
+            if fingerprints.contains(&entry.fingerprint) || entry.fingerprint == DEAD_LETTERS {
+                restored.states.insert(entry.fingerprint.clone(), settings.checkpoints.load(entry).await?);
+            } else if entry.tables.iter().any(|t| t.blocks.iter().any(|b| b.rows > 0)) {
+                homeless.push(entry.name.as_str());
+            }
+        }
+        for entry in &manifest.sources {
+            let mut partitions = BTreeMap::new();
+            for value in &entry.partitions {
+                let mut report: SourceReport = serde_json::from_value(value.clone()).map_err(|e| {
+                    Error::corrupt(format!("checkpoint {} does not say where {} stood", manifest.epoch, entry.name)).because(e)
+                })?;
+                // A run that goes on after a finished one looks for what has come since.
+                report.ended &= !manifest.finished;
+                partitions.insert(report.partition.index, report);
+            }
+            if fingerprints.contains(&entry.fingerprint) {
+                restored.sources.insert(entry.fingerprint.clone(), partitions);
+            } else {
+                homeless.push(entry.name.as_str());
+            }
+        }
+        for entry in &manifest.sinks {
+            let prepared = entry.prepared.iter().cloned().map(Prepared).collect();
+            restored.prepared.insert(entry.fingerprint.clone(), prepared);
+        }
+        if !homeless.is_empty() && !settings.allow_state_loss {
+            return Err(Error::input(format!(
+                "the query has changed: checkpoint {} holds state of {} that no operator of the query takes up now. Run with --allow-state-loss to go on without it, or --restore none to start afresh",
+                manifest.epoch,
+                homeless.join(", ")
+            )));
+        }
+        let fresh: Vec<&str> = graph
+            .nodes
+            .iter()
+            .zip(fingerprints)
+            .filter(|(node, fingerprint)| {
+                matches!(&node.kind, NodeKind::Operator(spec) if spec.stateful()) && !restored.states.contains_key(*fingerprint)
+            })
+            .map(|(node, _)| node.name.as_str())
+            .collect();
+        if !fresh.is_empty() {
+            tracing::info!("starting without earlier state: {}", fresh.join(", "));
+        }
+        Ok(restored)
+    }
+}
+
+type TaskFuture = std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+struct Built {
+    /// Name and body of each task.
+    tasks: Vec<(String, TaskFuture)>,
+    /// The way to each source task.
+    commands: Vec<(TaskId, mpsc::Sender<crate::dataflow::source_task::Command>)>,
+}
+
+/// Turns a layout into tasks.
+struct Builder<'a> {
+    graph: &'a Graph,
+    layout: &'a Layout,
+    settings: &'a Settings,
+    fingerprints: &'a [String],
+    partitions: &'a [Vec<Partition>],
+    parallelism: usize,
+}
+
+/// The wiring of one task, gathered before its chain is built.
+#[derive(Default)]
+struct Wiring {
+    receivers: Vec<Receiver>,
+    /// Per receiver: chain node and in-slot.
+    inlets: Vec<(usize, usize)>,
+    outlets: Vec<Outlet>,
+    /// Per chain node: in-slot -> input.
+    slots: Vec<Vec<usize>>,
+    /// Per chain node: where its rows go.
+    targets: Vec<Vec<Target>>,
+}
+
+impl Builder<'_> {
+    fn build(&self, restored: &mut Restored, events: &mpsc::Sender<TaskEvent>) -> Result<Built> {
+        let mut wirings = self.wire();
+        let aligner = Aligner::default();
+        let mut built = Built { tasks: Vec::new(), commands: Vec::new() };
+        for (stage_id, stage) in self.layout.stages.iter().enumerate() {
+            for task in 0..stage.tasks {
+                let id = built.tasks.len();
+                let name = stage.nodes.iter().map(|n| self.graph.nodes[*n].name.as_str()).collect::<Vec<_>>().join(" > ");
+                let mut wiring = wirings.remove(&(stage_id, task)).unwrap_or_default();
+                let nodes = self.chain_nodes(stage_id, task, &mut wiring, restored)?;
+                let busy = self.settings.metrics.counter("eagre_busy_nanos_total", &[("task", &format!("{name}/{task}"))]);
+                let dead_letters = self.dead_letters(id, restored)?;
+                let chain = Chain::new(nodes, dead_letters, self.settings.metrics.clone(), busy);
+                let outlets = Outlets(wiring.outlets);
+                let head = stage.nodes[0];
+                let body: TaskFuture = match &self.graph.nodes[head].kind {
+                    NodeKind::Source(source) => {
+                        let (command, commands) = mpsc::channel(COMMANDS);
+                        built.commands.push((id, command));
+                        let partition = self.partitions[head][task].clone();
+                        let restored = restored.sources.get(&self.fingerprints[head]).and_then(|p| p.get(&partition.index)).cloned();
+                        let drift = source.time.as_ref().and_then(|t| t.max_drift_micros);
+                        let paced = source.time.is_some() && (source.source.bounded() || drift.is_some());
+                        let source_task = SourceTask {
+                            task: id,
+                            node: head,
+                            name: self.graph.nodes[head].name.clone(),
+                            source: source.clone(),
+                            partition,
+                            restored,
+                            ahead: self.chunks_ahead(),
+                            pace: paced.then(|| aligner.join(drift)),
+                            chain,
+                            outlets,
+                            commands,
+                            events: events.clone(),
+                            metrics: self.settings.metrics.clone(),
+                        };
+                        Box::pin(source_task.run())
+                    }
+                    _ => Box::pin(task::run(id, chain, FanIn::new(wiring.receivers), wiring.inlets.into(), outlets, events.clone())),
+                };
+                built.tasks.push((name, body));
+            }
+        }
+        Ok(built)
+    }
+
+    /// Chunks of one partition scanned at once: with fewer readers than threads, the others help decoding.
+    fn chunks_ahead(&self) -> usize {
+        let readers: usize = self.partitions.iter().map(Vec::len).sum();
+        if readers >= self.parallelism { 1 } else { self.parallelism.div_ceil(readers.max(1)) + 1 }
+    }
+
+    /// Channels, in-slots and targets of every task.
+    fn wire(&self) -> HashMap<(StageId, usize), Wiring> {
+        let mut wirings: HashMap<(StageId, usize), Wiring> = HashMap::new();
+        for (stage_id, stage) in self.layout.stages.iter().enumerate() {
+            for task in 0..stage.tasks {
+                let nodes = stage.nodes.len();
+                wirings.insert(
+                    (stage_id, task),
+                    Wiring { slots: vec![Vec::new(); nodes], targets: vec![Vec::new(); nodes], ..Wiring::default() },
+                );
+            }
+        }
+        let place = |stage: StageId, node: NodeId| self.layout.stages[stage].nodes.iter().position(|n| *n == node).unwrap_or_default();
+        let mut take_slot = |wirings: &mut HashMap<(StageId, usize), Wiring>, stage, task, node: usize, input| {
+            let slots = wirings.get_mut(&(stage, task)).map(|w| &mut w.slots[node]);
+            slots.map_or(0, |slots: &mut Vec<usize>| {
+                slots.push(input);
+                slots.len() - 1
+            })
+        };
+        for edge in &self.layout.edges {
+            let (from_stage, to_stage) = (edge.from.0, edge.to.0);
+            let (from, to) = (place(from_stage, edge.from.1), place(to_stage, edge.to.1));
+            for sender_task in 0..self.layout.stages[from_stage].tasks {
+                if edge.route == Route::Local {
+                    let slot = take_slot(&mut wirings, to_stage, sender_task, to, edge.input);
+                    if let Some(wiring) = wirings.get_mut(&(from_stage, sender_task)) {
+                        wiring.targets[from].push(Target::Node(to, slot));
+                    }
+                    continue;
+                }
+                let mut senders = Vec::new();
+                for receiver_task in 0..self.layout.stages[to_stage].tasks {
+                    let name = format!(
+                        "{} > {} {sender_task}/{receiver_task}",
+                        self.graph.nodes[edge.from.1].name, self.graph.nodes[edge.to.1].name
+                    );
+                    let (sender, receiver) = channel(self.settings.metrics.gauge("eagre_channel_fill", &[("channel", &name)]));
+                    senders.push(sender);
+                    let slot = take_slot(&mut wirings, to_stage, receiver_task, to, edge.input);
+                    if let Some(wiring) = wirings.get_mut(&(to_stage, receiver_task)) {
+                        wiring.receivers.push(receiver);
+                        wiring.inlets.push((to, slot));
+                    }
+                }
+                if let Some(wiring) = wirings.get_mut(&(from_stage, sender_task)) {
+                    wiring.targets[from].push(Target::Output(wiring.outlets.len()));
+                    let sharder = Sharder::new(senders.len());
+                    wiring.outlets.push(Outlet { route: edge.route.clone(), senders, sharder });
+                }
+            }
+        }
+        wirings
+    }
+
+    fn chain_nodes(&self, stage: StageId, task: usize, wiring: &mut Wiring, restored: &Restored) -> Result<Vec<ChainNode>> {
+        let mut nodes = Vec::new();
+        for (index, id) in self.layout.stages[stage].nodes.iter().copied().enumerate() {
+            let node = &self.graph.nodes[id];
+            let place = || Place::thing(&node.name);
+            let (instance, instances) = (self.layout.instance(stage, task, id), self.layout.instances(id));
+            let mut state = match restored.states.get(&self.fingerprints[id]) {
+                Some(tables) => StateHandles::restoring(instance, instances, tables.clone()),
+                None => StateHandles::empty(instance, instances),
+            };
+            let work = match &node.kind {
+                NodeKind::Source(_) => Work::Head,
+                NodeKind::Operator(spec) => Work::Operator(spec.open(&mut state).map_err(|e| e.at(place()))?),
+                NodeKind::Sink(sink) => Work::Writer(sink.open(instance, &mut state).map_err(|e| e.at(place()))?),
+            };
+            let slots = std::mem::take(&mut wiring.slots[index]);
+            let targets = std::mem::take(&mut wiring.targets[index]);
+            nodes.push(ChainNode::new(id, &node.name, work, slots, targets, state, &self.settings.metrics));
+        }
+        Ok(nodes)
+    }
+
+    fn dead_letters(&self, task: TaskId, restored: &Restored) -> Result<Option<DeadLetterWriter>> {
+        let Some(sink) = &self.settings.dead_letters else { return Ok(None) };
+        let tasks: usize = self.layout.stages.iter().map(|s| s.tasks).sum();
+        let mut state = match restored.states.get(DEAD_LETTERS) {
+            Some(tables) => StateHandles::restoring(task, tasks, tables.clone()),
+            None => StateHandles::empty(task, tasks),
+        };
+        let writer = sink.open(task, &mut state)?;
+        Ok(Some(DeadLetterWriter::new(writer, state)))
+    }
+}
