@@ -8,4 +8,5 @@ pub mod metrics;
 pub mod operator;
 pub mod sql;
 pub mod state;
+pub mod table;
 pub mod time;
