@@ -4,6 +4,7 @@ pub mod connector;
 pub mod dataflow;
 pub mod error;
 pub mod format;
+pub mod log;
 pub mod metrics;
 pub mod operator;
 pub mod sql;

@@ -1,0 +1,452 @@
+//! The embedded durable log: topics with partitions and offsets, in one `fjall` database.
+//!
+//! ```text
+//! append ──▶ blocks ──▶ one batch, fsync ──▶ bounds move ──▶ followers wake ──▶ read: ranges into blocks, no copies
+//! sink:  stage (durable, not visible) ──▶ commit: one batch of index entries ──▶ bounds move
+//! ```
+//! Comes in: records. Goes out: the same records in columns, for ever or until `retention`.
+//! Always holds: what `append` returned for is on disk; a batch is there as a whole or not at all; offsets have no gaps;
+//! readers see a batch only when it is on disk. Each record carries a checksum. Damage stops with
+//! [`Kind::Corrupt`](crate::error::Kind::Corrupt) and its place; only the batch being written when the process died is
+//! cut off, and told ([`Log::repaired`]). One process at a time holds a log. Read `block.rs` first, then `append.rs`.
+
+mod append;
+mod block;
+mod fault;
+mod index;
+mod journal;
+mod keys;
+mod lock;
+mod read;
+mod records;
+mod retention;
+mod stage;
+mod topic;
+
+pub use append::{Appended, Batch};
+pub use block::{MAX_RECORD_BYTES, Record};
+pub use journal::TornTail;
+pub use records::Records;
+pub use stage::Stage;
+pub use topic::{Follower, MAX_PARTITIONS, Topic};
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+use parking_lot::{Mutex, RwLock};
+
+use crate::error::{Error, Result, did_you_mean};
+use append::Writer;
+use index::{Bounds, Entry};
+use lock::OwnerLock;
+use topic::Definition;
+
+/// Version of definitions and sink states written here.
+const VERSION: u32 = 1;
+/// Journals beyond this are turned into tables: it bounds the disk they take and the scan at start.
+const JOURNAL_BYTES: u64 = 64 << 20;
+/// Memory for blocks not yet in a table.
+const BUFFER_BYTES: u64 = 32 << 20;
+
+/// An open log. Cheap to clone; the last clone closes it.
+#[derive(Clone)]
+pub struct Log {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    dir: PathBuf,
+    db: Database,
+    index: Keyspace,
+    blocks: Keyspace,
+    topics: RwLock<BTreeMap<String, Topic>>,
+    /// Whoever holds it writes: offsets are given inside the commit.
+    writer: Mutex<Writer>,
+    repaired: Option<TornTail>,
+    /// Last, so that it is given back when all else is closed.
+    _owner: OwnerLock,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("dir", &self.shared.dir).finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// Opens the log in `dir`, making it when there is none. Errors: [`Kind::Input`](crate::error::Kind::Input) when
+    /// another process holds it, [`Kind::Corrupt`](crate::error::Kind::Corrupt) when it is damaged.
+    pub fn open(dir: &Path) -> Result<Log> {
+        std::fs::create_dir_all(dir)
+            .map_err(|e| Error::unreachable(format!("cannot make the log's folder {}", dir.display())).because(e))?;
+        let owner = OwnerLock::take(dir)?;
+        let database = dir.join("db");
+        let repaired = journal::check(&database)?;
+        let fault = |error| fault::storage(dir, "open the log", error);
+        let db = Database::builder(&database)
+            // The scan of the journal and the checksums of records work on bytes as they were written.
+            .journal_compression(CompressionType::None)
+            .max_journaling_size(JOURNAL_BYTES)
+            .worker_threads(2)
+            .manual_journal_persist(true)
+            .open()
+            .map_err(fault)?;
+        let index = db.keyspace("index", KeyspaceCreateOptions::default).map_err(fault)?;
+        let apart = KvSeparationOptions::default().compression(CompressionType::None).separation_threshold(index::INLINE_BYTES as u32 / 2);
+        let blocks = db
+            .keyspace("blocks", || KeyspaceCreateOptions::default().max_memtable_size(BUFFER_BYTES).with_kv_separation(Some(apart)))
+            .map_err(fault)?;
+        let next_block = match blocks.last_key_value() {
+            Some(last) => keys::parse_block(&last.key().map_err(fault)?).map_or(0, |id| id + 1),
+            None => 0,
+        };
+        let log = Log {
+            shared: Arc::new(Shared {
+                dir: dir.to_owned(),
+                db,
+                index,
+                blocks,
+                topics: RwLock::default(),
+                writer: Mutex::new(Writer::new(next_block)),
+                repaired,
+                _owner: owner,
+            }),
+        };
+        log.load_topics()?;
+        log.check_sinks()?;
+        log.expire(now_micros())?;
+        Ok(log)
+    }
+
+    /// The torn tail that was cut off when it was opened.
+    pub fn repaired(&self) -> Option<&TornTail> {
+        self.shared.repaired.as_ref()
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    /// Makes a topic of `partitions` partitions whose records are kept `retention_micros` (for ever when `None`).
+    /// A topic that exists with the same settings is given back; with others it is [`Kind::Input`](crate::error::Kind::Input).
+    pub fn create_topic(&self, name: &str, partitions: u32, retention_micros: Option<i64>) -> Result<Topic> {
+        keys::check_topic_name(name)?;
+        if partitions == 0 || partitions > MAX_PARTITIONS {
+            return Err(Error::input(format!("topic '{name}' cannot have {partitions} partitions; expected 1 to {MAX_PARTITIONS}")));
+        }
+        if let Some(retention) = retention_micros.filter(|r| *r <= 0) {
+            return Err(Error::input(format!("topic '{name}' cannot keep its records for {retention} microseconds; expected more than 0")));
+        }
+        let definition = Definition { version: VERSION, partitions, retention_micros };
+        let writer = self.shared.writer.lock();
+        if let Some(topic) = self.shared.topics.read().get(name) {
+            return match (topic.partitions() == partitions, topic.retention_micros() == retention_micros) {
+                (true, true) => Ok(topic.clone()),
+                (false, _) => {
+                    Err(Error::input(format!("topic '{name}' exists with {} partitions; it cannot get {partitions}", topic.partitions())))
+                }
+                (true, false) => Err(Error::input(format!("topic '{name}' exists with another retention"))),
+            };
+        }
+        let mut batch = self.shared.db.batch().durability(Some(PersistMode::SyncData));
+        let text = serde_json::to_vec(&definition).map_err(|e| Error::bug(format!("topic definition: {e}")))?;
+        batch.insert(&self.shared.index, keys::topic(name), text);
+        for partition in 0..partitions {
+            batch.insert(&self.shared.index, keys::partition(name, partition), Bounds::default().encode());
+        }
+        batch.commit().map_err(|e| self.fault("create a topic", e))?;
+        let topic = Topic::new(name, definition, vec![Bounds::default(); partitions as usize]);
+        self.shared.topics.write().insert(name.to_owned(), topic.clone());
+        drop(writer);
+        Ok(topic)
+    }
+
+    /// All topics, by name.
+    pub fn topics(&self) -> Vec<Topic> {
+        self.shared.topics.read().values().cloned().collect()
+    }
+
+    /// The topic of this name; [`Kind::Input`](crate::error::Kind::Input) with the nearest match when there is none.
+    pub fn topic(&self, name: &str) -> Result<Topic> {
+        let topics = self.shared.topics.read();
+        topics.get(name).cloned().ok_or_else(|| {
+            let near = did_you_mean(name, topics.keys().map(String::as_str));
+            let none = if topics.is_empty() { "; the log has no topics yet" } else { "" };
+            Error::input(format!("no topic '{name}' in the log{none}{near}"))
+        })
+    }
+
+    /// Checks that a partition holds what a checkpoint relies on: all records before `end`. Called on restore.
+    pub fn verify_end(&self, topic: &str, partition: u32, end: i64) -> Result<()> {
+        let found = match self.shared.topics.read().get(topic) {
+            Some(topic) => topic.end_offset(partition)?,
+            None => 0,
+        };
+        if found < end {
+            return Err(Error::corrupt(format!(
+                "the log ends at offset {found}, though a checkpoint relies on offsets up to {end}: records are lost; restore \
+                 the data directory from a copy"
+            ))
+            .at(crate::error::Place::record(topic, partition, found)));
+        }
+        Ok(())
+    }
+
+    /// Reads definitions and bounds, and checks that each partition ends where its bounds say.
+    fn load_topics(&self) -> Result<()> {
+        let mut topics = BTreeMap::new();
+        for guard in self.shared.index.prefix([keys::TOPIC]) {
+            let (key, value) = guard.into_inner().map_err(|e| self.fault("read the topics", e))?;
+            let name = String::from_utf8_lossy(&key[1..]).into_owned();
+            let damaged = |what: String| Error::corrupt(what).at(crate::error::Place::thing(&name));
+            let definition: Definition =
+                serde_json::from_slice(&value).map_err(|e| damaged(format!("the topic's definition does not read: {e}")))?;
+            if definition.version != VERSION {
+                return Err(damaged(format!("the topic's definition has version {}; this program knows {VERSION}", definition.version)));
+            }
+            let bounds = (0..definition.partitions).map(|p| self.load_bounds(&name, p)).collect::<Result<Vec<_>>>()?;
+            topics.insert(name.clone(), Topic::new(&name, definition, bounds));
+        }
+        *self.shared.topics.write() = topics;
+        Ok(())
+    }
+
+    fn load_bounds(&self, topic: &str, partition: u32) -> Result<Bounds> {
+        let fault = |e| self.fault("read the topics", e);
+        let at = |offset| crate::error::Place::record(topic, partition, offset);
+        let value = self.shared.index.get(keys::partition(topic, partition)).map_err(fault)?;
+        let bounds = value.as_deref().and_then(Bounds::decode);
+        let bounds = bounds.ok_or_else(|| Error::corrupt("the bounds of the partition are missing or damaged").at(at(0)))?;
+        let prefix = keys::records_of(topic, partition);
+        let mut blocks = self.shared.index.prefix(&prefix);
+        let read = |guard: Option<fjall::Guard>| -> Result<Option<(i64, u32)>> {
+            let Some(guard) = guard else { return Ok(None) };
+            let (key, value) = guard.into_inner().map_err(fault)?;
+            let (_, _, base) =
+                keys::parse_records(&key).ok_or_else(|| Error::corrupt("a damaged key in the index").at(at(bounds.start)))?;
+            let entry = Entry::decode(&value).ok_or_else(|| Error::corrupt("a damaged entry in the index").at(at(base)))?;
+            Ok(Some((base, entry.count)))
+        };
+        let first = read(blocks.next())?;
+        let last = match read(blocks.next_back())? {
+            Some(last) => Some(last),
+            None => first,
+        };
+        let (start, end) = match (first, last) {
+            (Some((start, _)), Some((base, count))) => (start, base + i64::from(count)),
+            _ => (bounds.end, bounds.end),
+        };
+        if start != bounds.start || end != bounds.end {
+            return Err(Error::corrupt(format!(
+                "the partition holds offsets {start} to {end}, though it should hold {} to {}: records are lost; restore the \
+                 data directory from a copy",
+                bounds.start, bounds.end
+            ))
+            .at(at(if start == bounds.start { end } else { bounds.start })));
+        }
+        Ok(bounds)
+    }
+
+    fn fault(&self, doing: &str, error: fjall::Error) -> Error {
+        fault::storage(&self.shared.dir, doing, error)
+    }
+}
+
+/// The clock: microseconds since 1970.
+fn now_micros() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::Kind;
+
+    fn values(log: &Log, topic: &Topic, partition: u32, from: i64) -> Vec<String> {
+        let (mut out, mut next) = (Vec::new(), from);
+        loop {
+            let records = log.read(topic, partition, next, 1 << 20).unwrap();
+            let Some(after) = records.next_offset() else { return out };
+            assert_eq!(records.offsets, (next..after).collect::<Vec<_>>(), "offsets go on without a gap");
+            out.extend((0..records.len()).map(|i| String::from_utf8(records.value(i).unwrap().to_vec()).unwrap()));
+            next = after;
+        }
+    }
+
+    fn batch(topic: &Topic, partition: u32, values: &[&str]) -> Batch {
+        let mut batch = Batch::default();
+        for (n, value) in values.iter().enumerate() {
+            batch.push(topic, partition, &Record::new(value.as_bytes(), n as i64)).unwrap();
+        }
+        batch
+    }
+
+    #[test]
+    fn what_was_appended_is_read_again_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let log = Log::open(dir.path()).unwrap();
+            let topic = log.create_topic("orders", 3, None).unwrap();
+            let appended = log.append(batch(&topic, 1, &["a", "b"])).unwrap();
+            assert_eq!(appended, [Appended { topic: "orders".into(), partition: 1, offsets: 0..2 }]);
+            assert_eq!(log.append(batch(&topic, 1, &["c"])).unwrap()[0].offsets, 2..3);
+        }
+        let log = Log::open(dir.path()).unwrap();
+        assert_eq!(log.repaired(), None);
+        let topic = log.topic("orders").unwrap();
+        assert_eq!((topic.partitions(), topic.end_offset(0).unwrap(), topic.end_offset(1).unwrap()), (3, 0, 3));
+        assert_eq!(values(&log, &topic, 1, 0), ["a", "b", "c"]);
+        assert_eq!(values(&log, &topic, 1, 1), ["b", "c"], "from the middle of a block");
+        log.verify_end("orders", 1, 3).unwrap();
+        assert_eq!(log.verify_end("orders", 1, 4).unwrap_err().kind(), Kind::Corrupt);
+    }
+
+    #[test]
+    fn large_and_small_blocks_are_read_alike_over_many_partitions() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = |n: usize| format!("{n}:{}", "x".repeat(n % 997));
+        let count = 20_000;
+        {
+            let log = Log::open(dir.path()).unwrap();
+            let topic = log.create_topic("t", 64, None).unwrap();
+            let mut batch = Batch::default();
+            for n in 0..count {
+                batch.push(&topic, (n % 64) as u32, &Record::new(text(n).as_bytes(), n as i64)).unwrap();
+                if n % 7_000 == 6_999 || n < 100 {
+                    log.append(std::mem::take(&mut batch)).unwrap();
+                }
+            }
+            log.append(batch).unwrap();
+        }
+        let log = Log::open(dir.path()).unwrap();
+        let topic = log.topic("t").unwrap();
+        for partition in 0..64 {
+            let want: Vec<_> = (partition..count).step_by(64).map(text).collect();
+            assert_eq!(values(&log, &topic, partition as u32, 0), want);
+        }
+    }
+
+    #[test]
+    fn a_second_process_and_an_unknown_topic_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        let second = Log::open(dir.path()).unwrap_err();
+        assert_eq!(second.kind(), Kind::Input);
+        assert!(second.to_string().contains(&format!("process {}", std::process::id())), "{second}");
+        assert_eq!(log.topic("orders").unwrap_err().to_string(), "no topic 'orders' in the log; the log has no topics yet");
+        log.create_topic("orders", 1, None).unwrap();
+        assert_eq!(log.topic("order").unwrap_err().to_string(), "no topic 'order' in the log; did you mean 'orders'?");
+        assert_eq!(log.create_topic("orders", 2, None).unwrap_err().kind(), Kind::Input);
+    }
+
+    #[test]
+    fn an_epoch_is_appended_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        let topic = log.create_topic("t", 1, None).unwrap();
+        assert!(log.append_epoch("s", 1, batch(&topic, 0, &["a"])).unwrap().is_some());
+        drop((log, topic));
+        let log = Log::open(dir.path()).unwrap();
+        let topic = log.topic("t").unwrap();
+        assert!(log.append_epoch("s", 1, batch(&topic, 0, &["a"])).unwrap().is_none());
+        assert!(log.append_epoch("other", 1, batch(&topic, 0, &["b"])).unwrap().is_some());
+        assert_eq!(values(&log, &topic, 0, 0), ["a", "b"]);
+    }
+
+    #[test]
+    fn staged_rows_are_seen_from_their_commit_on_and_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = "y".repeat(10_000);
+        let stages = {
+            let log = Log::open(dir.path()).unwrap();
+            let topic = log.create_topic("t", 1, None).unwrap();
+            let mut stages: Vec<Stage> = (0..3).map(|_| log.stage("s").unwrap()).collect();
+            for (stage, text) in stages.iter_mut().zip(["a", long.as_str(), "abandoned"]) {
+                stage.write(batch(&topic, 0, &[text])).unwrap();
+            }
+            log.append(batch(&topic, 0, &["between"])).unwrap();
+            assert_eq!(values(&log, &topic, 0, 0), ["between"]);
+            stages.iter().map(Stage::id).collect::<Vec<_>>()
+        };
+        for _ in 0..2 {
+            let log = Log::open(dir.path()).unwrap();
+            let topic = log.topic("t").unwrap();
+            log.begin_sink("s", Some(1), &stages[..2]).unwrap();
+            log.commit_stages("s", 1, &stages[..2]).unwrap();
+            log.commit_stages("s", 1, &stages[..2]).unwrap();
+            assert_eq!(values(&log, &topic, 0, 0), ["between", "a", &long]);
+            assert_eq!(log.shared.index.prefix(keys::staged_by("s")).count(), 0, "nothing stays staged");
+            assert_eq!(log.shared.blocks.len().unwrap(), 1);
+            let lost = log.commit_stages("s", 2, &[stages[2]]).unwrap_err();
+            assert_eq!(lost.kind(), Kind::Corrupt, "rows that were thrown away are not taken for committed");
+            assert!(log.stage("s").unwrap().id() > stages[2], "ids are not used twice");
+        }
+    }
+
+    #[test]
+    fn retention_drops_whole_blocks_and_keeps_offsets() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        let topic = log.create_topic("t", 1, Some(100)).unwrap();
+        let now = now_micros();
+        let put = |time: i64| {
+            let mut batch = Batch::default();
+            batch.push(&topic, 0, &Record::new(&[b'x'; 5000], time)).unwrap();
+            log.append(batch).unwrap();
+        };
+        (0..4).for_each(|n| put(now + n * 50));
+        log.expire(now + 160).unwrap();
+        assert_eq!((topic.start_offset(0).unwrap(), topic.end_offset(0).unwrap()), (2, 4));
+        let gone = log.read(&topic, 0, 1, 100).unwrap_err();
+        assert!(gone.to_string().starts_with("t[0]@1: offset 1 is no longer there: retention"), "{gone}");
+        log.expire(now + 1000).unwrap();
+        drop(topic.clone());
+        drop((log, topic));
+        let log = Log::open(dir.path()).unwrap();
+        let topic = log.topic("t").unwrap();
+        assert_eq!((topic.start_offset(0).unwrap(), topic.end_offset(0).unwrap()), (4, 4));
+        assert_eq!(log.shared.blocks.len().unwrap(), 0);
+        assert!(log.read(&topic, 0, 4, 100).unwrap().is_empty());
+    }
+
+    #[test]
+    fn offsets_are_found_by_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        let topic = log.create_topic("t", 1, None).unwrap();
+        for times in [[10, 20], [15, 30]] {
+            let mut batch = Batch::default();
+            times.iter().for_each(|time| batch.push(&topic, 0, &Record::new(b"v", *time)).unwrap());
+            log.append(batch).unwrap();
+        }
+        let at = |time| log.offset_at_time(&topic, 0, time).unwrap();
+        assert_eq!([at(0), at(11), at(21), at(31)], [0, 1, 3, 4]);
+        assert_eq!(log.time_span(&topic, 0).unwrap(), Some((10, 30)));
+    }
+
+    #[tokio::test]
+    async fn a_follower_wakes_when_records_come() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        let topic = log.create_topic("t", 1, None).unwrap();
+        let mut follower = topic.follow(0).unwrap();
+        assert!(!follower.wait_for(0, Duration::from_millis(5)).await);
+        let appending = std::thread::spawn({
+            let (log, batch) = (log.clone(), batch(&topic, 0, &["a"]));
+            move || {
+                log.append(batch).unwrap();
+                std::time::Instant::now()
+            }
+        });
+        assert!(follower.wait_for(0, Duration::from_secs(10)).await);
+        let woken = std::time::Instant::now();
+        let waited = woken.saturating_duration_since(appending.join().unwrap());
+        assert!(waited < Duration::from_millis(200), "woken {waited:?} after the append");
+    }
+}

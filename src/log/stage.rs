@@ -1,0 +1,187 @@
+//! Staging: how a sink makes rows durable before a checkpoint and visible after it.
+//!
+//! ```text
+//! write   block ──▶ keyspace blocks     entry under s<sink>\0<stage><number>         (durable; no reader looks there)
+//! commit  entry moves to r<topic>\0<partition><next offset>, for all stages of the epoch in one batch
+//! ```
+//! Rows are written once: a commit moves index entries, not rows. Offsets are given at commit, so several sinks may
+//! share a topic and an abandoned stage leaves no gap. Why a commit may be repeated: an entry is removed from its
+//! stage by the same batch that makes it visible, so a stage that is still there has not been committed, and one that
+//! is gone has been (its epoch is checked against the one the sink's state names).
+
+use serde::{Deserialize, Serialize};
+
+use super::append::{Appended, Batch, Commit, Writer};
+use super::index::{Entry, Lies};
+use super::{Log, VERSION, keys};
+use crate::error::{Error, Place, Result};
+
+/// What a sink has committed; kept in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SinkState {
+    /// Version of this form.
+    version: u32,
+    /// Last epoch that is visible; 0 = none.
+    pub(super) epoch: u64,
+    /// Id of the next stage: never used twice.
+    next_stage: u64,
+    /// Topic, partition and the offset at which the partition ended after this sink's last commit to it.
+    pub(super) ends: Vec<(String, u32, i64)>,
+}
+
+/// Rows of a sink that are durable but not visible, until [`Log::commit_stages`].
+#[derive(Debug)]
+pub struct Stage {
+    log: Log,
+    sink: String,
+    id: u64,
+    /// Blocks so far.
+    blocks: u32,
+}
+
+impl Stage {
+    /// The id to commit it by.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Makes the records durable, not visible.
+    pub fn write(&mut self, batch: Batch) -> Result<()> {
+        let mut writer = self.log.shared.writer.lock();
+        let mut commit = Commit::new(&self.log, &mut writer);
+        for (topic, partition, block) in batch.into_blocks() {
+            let entry = commit.store(&block);
+            let mut value = partition.to_le_bytes().to_vec();
+            value.extend_from_slice(&(topic.name().len() as u32).to_le_bytes());
+            value.extend_from_slice(topic.name().as_bytes());
+            value.extend_from_slice(&entry.encode());
+            commit.insert(keys::staged(&self.sink, self.id, self.blocks), &value);
+            self.blocks += 1;
+        }
+        commit.finish().map(|_| ())
+    }
+}
+
+/// A staged entry, read: topic, partition, index entry.
+fn parse_staged<'a>(sink: &str, value: &'a [u8]) -> Result<(&'a str, u32, Entry<'a>, &'a [u8])> {
+    let parts = || {
+        let (partition, rest) = value.split_first_chunk::<4>()?;
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let (name, entry) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        Some((std::str::from_utf8(name).ok()?, u32::from_le_bytes(*partition), Entry::decode(entry)?, entry))
+    };
+    parts().ok_or_else(|| Error::corrupt("a staged entry is damaged").at(Place::thing(sink)))
+}
+
+impl Log {
+    /// To be called before a sink stages: throws away all its stages but those of `keep`, which a restored checkpoint
+    /// names and which are to be committed again. `epoch`: the restored one; `None` starts anew at epoch 0.
+    pub fn begin_sink(&self, sink: &str, epoch: Option<u64>, keep: &[u64]) -> Result<()> {
+        keys::check_sink_id(sink)?;
+        let mut writer = self.shared.writer.lock();
+        let mut state = self.sink_state(&mut writer, sink)?;
+        let restored = epoch.unwrap_or(0);
+        if epoch.is_some() && state.epoch > restored {
+            tracing::warn!(
+                sink,
+                committed = state.epoch,
+                restored,
+                "going back behind rows that this sink has already made visible: they will be there twice"
+            );
+        }
+        state.epoch = state.epoch.min(restored);
+        let mut commit = Commit::new(self, &mut writer);
+        for guard in self.shared.index.prefix(keys::staged_by(sink)) {
+            let (key, value) = guard.into_inner().map_err(|e| self.fault("read the staged rows", e))?;
+            let (id, _) = keys::parse_staged(&key).ok_or_else(|| Error::corrupt("a staged key is damaged").at(Place::thing(sink)))?;
+            state.next_stage = state.next_stage.max(id + 1);
+            if !keep.contains(&id) {
+                if let Lies::Apart(block) = parse_staged(sink, &value)?.2.lies {
+                    commit.remove_block(block);
+                }
+                commit.remove(&key);
+            }
+        }
+        commit.put_sink(sink, &state)?;
+        commit.finish()?;
+        writer.sinks.insert(sink.to_owned(), state);
+        Ok(())
+    }
+
+    /// A new stage of `sink`.
+    pub fn stage(&self, sink: &str) -> Result<Stage> {
+        keys::check_sink_id(sink)?;
+        let mut writer = self.shared.writer.lock();
+        let mut state = self.sink_state(&mut writer, sink)?;
+        let id = state.next_stage;
+        state.next_stage += 1;
+        // Not written here: `begin_sink` counts on from the stages that it finds, and a commit writes the state.
+        writer.sinks.insert(sink.to_owned(), state);
+        Ok(Stage { log: self.clone(), sink: sink.to_owned(), id, blocks: 0 })
+    }
+
+    /// Makes the stages of `epoch` visible together; those already visible are left as they are, so it may be repeated.
+    pub fn commit_stages(&self, sink: &str, epoch: u64, stages: &[u64]) -> Result<Vec<Appended>> {
+        keys::check_sink_id(sink)?;
+        let mut writer = self.shared.writer.lock();
+        let mut state = self.sink_state(&mut writer, sink)?;
+        let mut commit = Commit::new(self, &mut writer);
+        for stage in stages {
+            let mut blocks = 0;
+            for guard in self.shared.index.prefix(keys::stage(sink, *stage)) {
+                let (key, value) = guard.into_inner().map_err(|e| self.fault("read the staged rows", e))?;
+                let (topic, partition, entry, bytes) = parse_staged(sink, &value)?;
+                commit.publish(&self.topic(topic)?, partition, bytes, entry.count, entry.bytes)?;
+                commit.remove(&key);
+                blocks += 1;
+            }
+            if blocks == 0 && epoch > state.epoch {
+                return Err(Error::corrupt(format!(
+                    "the rows that sink '{sink}' prepared for epoch {epoch} are missing from the log, and it has committed only up to epoch {}; restore the data directory from a copy",
+                    state.epoch
+                ))
+                .at(Place::thing("log")));
+            }
+        }
+        state.epoch = state.epoch.max(epoch);
+        commit.sink_ends(&mut state);
+        commit.put_sink(sink, &state)?;
+        let appended = commit.finish()?;
+        writer.sinks.insert(sink.to_owned(), state);
+        self.expire_now_and_then(writer)?;
+        Ok(appended)
+    }
+
+    /// What a sink has committed.
+    pub(super) fn sink_state(&self, writer: &mut Writer, sink: &str) -> Result<SinkState> {
+        if let Some(state) = writer.sinks.get(sink) {
+            return Ok(state.clone());
+        }
+        match self.shared.index.get(keys::sink(sink)).map_err(|e| self.fault("read a sink's state", e))? {
+            Some(value) => parse_state(sink, &value),
+            None => Ok(SinkState { version: VERSION, epoch: 0, next_stage: 1, ends: Vec::new() }),
+        }
+    }
+
+    /// Checks that partitions reach as far as sinks know them to.
+    pub(super) fn check_sinks(&self) -> Result<()> {
+        for guard in self.shared.index.prefix([keys::SINK]) {
+            let (key, value) = guard.into_inner().map_err(|e| self.fault("read a sink's state", e))?;
+            let state = parse_state(&String::from_utf8_lossy(&key[1..]), &value)?;
+            for (topic, partition, end) in &state.ends {
+                self.verify_end(topic, *partition, *end)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse_state(sink: &str, value: &[u8]) -> Result<SinkState> {
+    let damaged = |what: String| Error::corrupt(what).at(Place::thing(sink));
+    let state: SinkState = serde_json::from_slice(value).map_err(|e| damaged(format!("the sink's state does not read: {e}")))?;
+    if state.version != VERSION {
+        return Err(damaged(format!("the sink's state has version {}; this program knows {VERSION}", state.version)));
+    }
+    Ok(state)
+}
