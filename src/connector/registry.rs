@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
 
-use super::{Sink, Source, blackhole};
+use super::{Sink, Source, blackhole, filesystem};
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::FormatConfig;
 
 /// Every connector that a table may name. `table` (a live table) is the planner's.
-pub const CONNECTORS: [&str; 2] = [blackhole::NAME, "table"];
+pub const CONNECTORS: [&str; 3] = [filesystem::NAME, blackhole::NAME, "table"];
 
 /// What a connector may use from its surroundings.
 #[derive(Debug, Clone)]
@@ -86,16 +86,18 @@ pub struct ConfiguredSource {
 }
 
 /// The source that a table declares. Touches nothing outside.
-pub fn source(mut request: TableRequest<'_>, _env: &Environment) -> Result<ConfiguredSource> {
+pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<ConfiguredSource> {
     match take_connector(&mut request)?.as_str() {
+        filesystem::NAME => filesystem::source(request, env),
         blackhole::NAME => Err(only("blackhole", "a sink", request.table)),
         other => Err(unknown(other)),
     }
 }
 
 /// The sink that a table declares. Touches nothing outside.
-pub fn sink(mut request: TableRequest<'_>, _env: &Environment) -> Result<Arc<dyn Sink>> {
+pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn Sink>> {
     match take_connector(&mut request)?.as_str() {
+        filesystem::NAME => filesystem::sink(request, env),
         blackhole::NAME => blackhole::sink(&request),
         other => Err(unknown(other)),
     }

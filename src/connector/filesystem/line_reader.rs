@@ -1,0 +1,105 @@
+//! Reads files of lines, plain or packed, one after the other.
+
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+
+use async_trait::async_trait;
+
+use super::failed;
+use super::lines::{Lines, count_lines};
+use super::location::Found;
+use super::source::{FilePosition, now_micros, open_file};
+use crate::connector::{Position, Read as Next, Reader};
+use crate::error::{Error, Result};
+use crate::format::{Chunk, Records};
+
+/// Reads the lines of some files in order.
+///
+/// Reads block: a chunk of a local file comes out of the page cache in less time than a change of threads takes.
+pub struct LineReader {
+    files: Vec<Found>,
+    /// Which file is being read; all were read when it is past the last.
+    file: usize,
+    /// The file being read; `None` before it is opened.
+    lines: Option<Lines<Box<dyn Read + Send>>>,
+    /// Bytes of this file handed over.
+    at: u64,
+    /// Lines handed over, of all files.
+    record: i64,
+    chunk_bytes: usize,
+}
+
+impl LineReader {
+    /// Opens `files` at `position`, or at the start.
+    pub fn open(files: Vec<Found>, position: Option<&Position>, chunk_bytes: usize) -> Result<Self> {
+        let mut reader = LineReader { files, file: 0, lines: None, at: 0, record: 0, chunk_bytes };
+        if let Some(position) = position {
+            let position = FilePosition::from(position)?;
+            reader.file = position.index(&reader.files)?;
+            (reader.at, reader.record) = (position.at, position.record);
+        }
+        reader.open_current()?;
+        Ok(reader)
+    }
+
+    /// Opens the current file and goes to `at`.
+    fn open_current(&mut self) -> Result<()> {
+        let Some(found) = self.files.get(self.file) else { return Ok(()) };
+        let mut file = open_file(found)?;
+        let fault = |error| failed("reading", &found.path, error);
+        let input: Box<dyn Read + Send> = match found.path.extension().and_then(|e| e.to_str()) {
+            Some("gz") => skipped(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))), self.at).map_err(fault)?,
+            Some("zst" | "zstd") => {
+                let unpacked = zstd::Decoder::new(file).map_err(fault)?;
+                skipped(Box::new(unpacked), self.at).map_err(fault)?
+            }
+            Some(packed @ ("bz2" | "xz" | "lz4" | "zip" | "snappy")) => {
+                return Err(Error::input(format!("'{}': .{packed} files are not unpacked, only .gz and .zst", found.path.display())));
+            }
+            _ => {
+                let length = file.metadata().map_err(fault)?.len();
+                if length < self.at {
+                    return Err(Error::input(format!(
+                        "'{}' has {length} bytes, but {} were read before the checkpoint: it was replaced; start afresh with --restore none",
+                        found.path.display(),
+                        self.at
+                    )));
+                }
+                file.seek(SeekFrom::Start(self.at)).map_err(fault)?;
+                Box::new(file)
+            }
+        };
+        self.lines = Some(Lines::new(input, self.chunk_bytes));
+        Ok(())
+    }
+}
+
+/// Skips the first `bytes` of a packed file.
+fn skipped(mut input: Box<dyn Read + Send>, bytes: u64) -> io::Result<Box<dyn Read + Send>> {
+    io::copy(&mut input.by_ref().take(bytes), &mut io::sink())?;
+    Ok(input)
+}
+
+#[async_trait]
+impl Reader for LineReader {
+    async fn read(&mut self) -> Result<Next> {
+        loop {
+            let Some(lines) = &mut self.lines else { return Ok(Next::End) };
+            if let Some(data) = lines.next_chunk().map_err(|e| failed("reading", &self.files[self.file].path, e))? {
+                let base_offset = self.record;
+                self.at += data.len() as u64;
+                self.record += count_lines(&data);
+                return Ok(Next::Chunk(Chunk { records: Records::Lines(data), base_offset, arrived_micros: now_micros() }));
+            }
+            self.lines = None;
+            if self.file + 1 < self.files.len() {
+                self.file += 1;
+                self.at = 0;
+                self.open_current()?;
+            }
+        }
+    }
+
+    fn position(&self) -> Position {
+        FilePosition { file: self.files[self.file].name.clone(), at: self.at, record: self.record }.to()
+    }
+}
