@@ -6,6 +6,8 @@
 //! is visible outside before `commit`. Every connector passes the contract tests of `tests/`. Read `filesystem/` first.
 
 pub mod blackhole;
+#[cfg(test)]
+mod contract;
 pub mod filesystem;
 pub mod options;
 pub mod registry;

@@ -14,6 +14,7 @@ use super::part::{Part, PartFormat, names_in, remove, sync_dir};
 use super::{NAME, failed};
 use crate::connector::{Prepared, Sink, Writer};
 use crate::error::{Error, Result};
+use crate::state::StateHandles;
 
 /// What a writer made durable for an epoch.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -71,7 +72,7 @@ impl Sink for DirectorySink {
         sync_dir(&self.dir)
     }
 
-    fn open(&self, task: usize) -> Result<Box<dyn Writer>> {
+    fn open(&self, task: usize, _state: &mut StateHandles) -> Result<Box<dyn Writer>> {
         Ok(Box::new(DirectoryWriter { dir: self.dir.clone(), format: self.format.clone(), task, part: None }))
     }
 

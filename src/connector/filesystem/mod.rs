@@ -22,6 +22,8 @@ mod sink;
 mod source;
 mod stdin_reader;
 mod stdout;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;

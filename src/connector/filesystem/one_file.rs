@@ -22,6 +22,7 @@ use super::part::{BytesPart, ParquetPart, PartFormat, names_in, remove, sync_dir
 use super::{NAME, failed};
 use crate::connector::{Prepared, Sink, Writer};
 use crate::error::{Error, Place, Result};
+use crate::state::StateHandles;
 
 /// What a checkpoint knows of the parts: task to bytes (lines) or to whole parts (parquet).
 type Lengths = BTreeMap<usize, u64>;
@@ -66,12 +67,16 @@ impl Sink for OneFileSink {
                 .map_err(|e| Error::corrupt(format!("'{}' notes no lengths of parts", prepared.0)).because(e))?;
             lengths.extend(noted);
         }
-        if self.format.is_parquet() { self.parts.keep_whole(&mut lengths)? } else { self.parts.keep_bytes(&mut lengths)? }
+        if self.format.is_parquet() {
+            self.parts.keep_whole(&mut lengths)?
+        } else {
+            self.parts.keep_bytes(&mut lengths)?
+        }
         *self.inherited.lock() = lengths;
         Ok(())
     }
 
-    fn open(&self, task: usize) -> Result<Box<dyn Writer>> {
+    fn open(&self, task: usize, _state: &mut StateHandles) -> Result<Box<dyn Writer>> {
         let length = self.inherited.lock().remove(&task).unwrap_or(0);
         let (parts, inherited) = (self.parts.clone(), self.inherited.clone());
         if self.format.is_parquet() {

@@ -55,7 +55,8 @@ impl ParquetReader {
         let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(fault)?;
         // Strings are asked for as views: the reader then makes them so, without a cast.
         let wanted = Arc::new(Schema::new(metadata.schema().fields().iter().map(|f| Arc::new(as_views(f))).collect::<Vec<_>>()));
-        let metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), ArrowReaderOptions::new().with_schema(wanted)).map_err(fault)?;
+        let metadata =
+            ArrowReaderMetadata::try_new(metadata.metadata().clone(), ArrowReaderOptions::new().with_schema(wanted)).map_err(fault)?;
         let roots = self
             .columns
             .fields()

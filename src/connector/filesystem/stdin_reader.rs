@@ -32,7 +32,9 @@ impl StdinReader {
     /// Begins to read. A stream cannot be read again from an earlier place.
     pub fn open(position: Option<&Position>) -> Result<Self> {
         if position.is_some() {
-            return Err(Error::input("standard input cannot be read again from where a checkpoint left it; start afresh with --restore none"));
+            return Err(Error::input(
+                "standard input cannot be read again from where a checkpoint left it; start afresh with --restore none",
+            ));
         }
         let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
         let read = move || {

@@ -9,6 +9,7 @@ use super::part::PartFormat;
 use crate::connector::{Prepared, Sink, Writer};
 use crate::error::{Error, Kind, Result};
 use crate::format::Encoder;
+use crate::state::StateHandles;
 
 /// Standard output as a sink.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Sink for StdoutSink {
         Ok(())
     }
 
-    fn open(&self, _task: usize) -> Result<Box<dyn Writer>> {
+    fn open(&self, _task: usize, _state: &mut StateHandles) -> Result<Box<dyn Writer>> {
         let encoder = self.format.encoder()?;
         let buffer = encoder.file_header();
         Ok(Box::new(StdoutWriter { encoder, buffer }))

@@ -1,0 +1,121 @@
+//! Files against the contract of connectors, and what is special to files.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+
+use super::location::Location;
+use super::options::Files;
+use super::part::{ParquetPart, names_in};
+use super::source::{FilesystemSource, MAX_OPEN_FILES};
+use crate::connector::Source as _;
+use crate::connector::contract::{check_sink, check_source, columns, rows, rows_of, sink_of, source_of};
+use crate::connector::registry::Environment;
+
+fn source(dir: &Path, path: &str, files: Files, format: &str) -> FilesystemSource {
+    let location = Location::new(path, dir).unwrap();
+    FilesystemSource::new(location, files, format.into(), Arc::new(Schema::new(columns()))).unwrap().with_chunk_bytes(7)
+}
+
+fn write_parquet(path: &Path, numbers: std::ops::Range<i64>) {
+    let mut part = ParquetPart::create(path, Arc::new(Schema::new(columns()))).unwrap();
+    part.write(&rows(numbers)).unwrap();
+    part.finish().unwrap();
+}
+
+#[tokio::test]
+async fn lines_of_plain_and_packed_files_keep_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "one\ntwo\n\nthree is long\nfour"; // An empty line counts, a torn last one, too.
+    std::fs::write(dir.path().join("a.jsonl"), text).unwrap();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, text.as_bytes()).unwrap();
+    std::fs::write(dir.path().join("b.jsonl.gz"), packed.finish().unwrap()).unwrap();
+    std::fs::write(dir.path().join("c.jsonl.zst"), zstd::encode_all(text.as_bytes(), 1).unwrap()).unwrap();
+    std::fs::write(dir.path().join("d.jsonl"), "").unwrap();
+    let lines = vec!["one", "two", "", "three is long", "four"];
+
+    let partitions = check_source(&source(dir.path(), ".", Files::Partitions, "json")).await;
+    assert_eq!(partitions, [lines.clone(), lines.clone(), lines.clone(), vec![]]);
+    let sequence = check_source(&source(dir.path(), ".", Files::Sequence, "json")).await;
+    assert_eq!(sequence, [[lines.clone(), lines.clone(), lines].concat()]);
+}
+
+#[tokio::test]
+async fn parquet_keeps_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    write_parquet(&dir.path().join("a.parquet"), 0..20_000);
+    write_parquet(&dir.path().join("b.parquet"), 20_000..20_003);
+    let all = check_source(&source(dir.path(), "*.parquet", Files::Sequence, "parquet")).await;
+    assert_eq!(all, [rows_of(&rows(0..20_003))]);
+}
+
+#[tokio::test]
+async fn more_files_than_can_be_open_need_a_sequence() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in 0..=MAX_OPEN_FILES {
+        std::fs::write(dir.path().join(format!("{file:05}.jsonl")), "{}\n").unwrap();
+    }
+    let error = source(dir.path(), ".", Files::Partitions, "json").partitions().await.unwrap_err();
+    assert!(error.to_string().contains("'source.files'='sequence'"), "{error}");
+    assert_eq!(source(dir.path(), ".", Files::Sequence, "json").partitions().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_replaced_file_is_noticed_at_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.jsonl"), "one\ntwo\nthree\n").unwrap();
+    let before = source(dir.path(), "a.jsonl", Files::Partitions, "json");
+    let partition = &before.partitions().await.unwrap()[0];
+    let mut reader = before.open(partition, None).await.unwrap();
+    _ = reader.read().await.unwrap();
+    std::fs::write(dir.path().join("a.jsonl"), "x").unwrap();
+    let error = before.open(partition, Some(&reader.position())).await.err().unwrap();
+    assert!(error.to_string().contains("it was replaced"), "{error}");
+}
+
+#[test]
+fn sinks_keep_the_contract() {
+    for (path, at_end) in [("out", false), ("out.parquet", true)] {
+        for format in ["parquet"] {
+            let dir = tempfile::tempdir().unwrap();
+            let env = Environment::new(dir.path(), dir.path().join(".eagre"), "test");
+            let options = [("connector", "filesystem"), ("path", path), ("format", format)];
+            let shown = || shown(dir.path(), path, format);
+            check_sink(&|| sink_of(&options, &env).unwrap(), &shown, at_end);
+            let left = names_in(&dir.path().join(if at_end { "." } else { path })).unwrap();
+            assert!(left.iter().all(|name| !name.starts_with('.')), "left behind: {left:?}");
+        }
+    }
+}
+
+/// The rows that a reader of the path sees.
+fn shown(dir: &Path, path: &str, format: &str) -> Vec<String> {
+    if Location::new(path, dir).unwrap().files().is_err() {
+        return Vec::new();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let records = runtime.block_on(check_source(&source(dir, path, Files::Partitions, format))).concat();
+    if format == "parquet" {
+        return records;
+    }
+    let read = |line: &String| {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        format!("{},{}", row["name"].as_str().unwrap(), row["n"])
+    };
+    records.iter().map(read).collect()
+}
+
+#[test]
+fn what_a_sink_cannot_be_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = Environment::new(dir.path(), dir.path().join(".eagre"), "test");
+    let told = |options: &[(&str, &str)]| sink_of(options, &env).err().unwrap().to_string();
+    assert!(told(&[("connector", "filesystem"), ("path", "x"), ("format", "jsn")]).ends_with("did you mean 'json'?"));
+    assert!(told(&[("connector", "filesystem"), ("path", "*.parquet"), ("format", "parquet")]).contains("not a glob"));
+    assert!(told(&[("connector", "filesysten")]).ends_with("did you mean 'filesystem'?"));
+    let one = sink_of(&[("connector", "filesystem"), ("path", "out.parquet"), ("format", "parquet")], &env).unwrap();
+    assert!(one.check_unbounded().unwrap_err().to_string().contains("name a directory ('out')"));
+    assert!(source_of(&[("connector", "filesystem"), ("path", "-"), ("format", "parquet")], &env).is_err());
+}
