@@ -15,9 +15,11 @@ mod provider;
 mod registry;
 mod scan;
 mod snapshot;
+mod system;
 
 pub use changes::{Change, Changes, Heard};
 pub use chunk::{CHUNK_BYTES, CHUNK_ROWS, Chunk, ChunkView};
 pub use provider::{LiveProvider, LiveSchema, at_one_cut};
 pub use registry::{LiveTable, TableSpec, TableWriter, Tables};
 pub use snapshot::{Snapshot, TableSnapshot};
+pub use system::{NodeInfo, SystemSchema};

@@ -22,6 +22,7 @@ use crate::table::changes::{Changes, Feed};
 use crate::table::chunk::{ChunkView, KeyCodec};
 use crate::table::part::Part;
 use crate::table::snapshot::{Snapshot, TableSnapshot};
+use crate::time::MICROS_PER_SECOND;
 
 /// What a table is declared to be.
 #[derive(Debug, Clone)]
@@ -44,6 +45,16 @@ impl TableSpec {
     /// An append table that keeps everything.
     pub fn append(name: impl Into<String>, schema: SchemaRef) -> Self {
         TableSpec { name: name.into(), schema, primary_key: Vec::new(), retention_micros: None, time_column: None, max_bytes: None }
+    }
+
+    /// The table of dead letters: kept for 7 days, at most 64 MiB a task.
+    pub fn dead_letters(schema: SchemaRef) -> Self {
+        TableSpec {
+            time_column: schema.index_of("time").ok(),
+            retention_micros: schema.index_of("time").is_ok().then_some(7 * 86_400 * MICROS_PER_SECOND),
+            max_bytes: Some(64 << 20),
+            ..Self::append("dead_letters", schema)
+        }
     }
 
     fn check(&self) -> Result<()> {
