@@ -17,3 +17,6 @@ pub mod pipeline;
 pub mod scan;
 pub mod source_task;
 pub mod task;
+
+#[cfg(test)]
+mod tests;

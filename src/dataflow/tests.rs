@@ -1,0 +1,348 @@
+//! The runtime with made-up parts: a counting source, a summing operator, a collecting sink.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
+use async_trait::async_trait;
+use datafusion::physical_expr::expressions::{cast, col};
+use parking_lot::Mutex;
+
+use super::coordinator::Ended;
+use super::graph::*;
+use super::pipeline::{Pipeline, Restore, Settings};
+use crate::connector::*;
+use crate::error::{Error, Result};
+use crate::format::{Chunk, Decoded, Decoder, Judge, Records};
+use crate::metrics::Metrics;
+use crate::operator::{Distribution, Input, Operator, OperatorSpec, Output};
+use crate::state::{BlockTable, Checkpoints, StateHandles, Store};
+use crate::time::Watermark;
+
+const ROWS: i64 = 2_000;
+const CHUNK: i64 = 50;
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]))
+}
+
+/// Partition p of 2 gives p, p+2, p+4, …; fails or dawdles on demand.
+#[derive(Debug)]
+struct Numbers {
+    partitions: u32,
+    nap: Duration,
+}
+
+#[async_trait]
+impl Source for Numbers {
+    fn describe(&self) -> String {
+        "numbers".into()
+    }
+    fn identity(&self) -> String {
+        "numbers".into()
+    }
+    fn bounded(&self) -> bool {
+        true
+    }
+    async fn partitions(&self) -> Result<Vec<Partition>> {
+        Ok((0..self.partitions).map(|index| Partition { index, name: index.to_string() }).collect())
+    }
+    async fn open(&self, partition: &Partition, position: Option<&Position>) -> Result<Box<dyn Reader>> {
+        let next = position.and_then(|p| p.0.as_i64()).unwrap_or(i64::from(partition.index));
+        Ok(Box::new(Counting { next, step: i64::from(self.partitions), nap: self.nap }))
+    }
+}
+
+struct Counting {
+    next: i64,
+    step: i64,
+    nap: Duration,
+}
+
+#[async_trait]
+impl Reader for Counting {
+    async fn read(&mut self) -> Result<Read> {
+        tokio::time::sleep(self.nap).await;
+        let numbers: Vec<i64> = (0..CHUNK).map(|i| self.next + i * self.step).filter(|n| *n < ROWS).collect();
+        if numbers.is_empty() {
+            return Ok(Read::End);
+        }
+        self.next += CHUNK * self.step;
+        let rows = RecordBatch::try_new(schema(), vec![Arc::new(Int64Array::from(numbers))])?;
+        Ok(Read::Chunk(Chunk { records: Records::Rows(rows), base_offset: 0, arrived_micros: 0 }))
+    }
+    fn position(&self) -> Position {
+        Position(self.next.into())
+    }
+}
+
+#[derive(Debug)]
+struct AsIs(SchemaRef);
+
+impl Decoder for AsIs {
+    fn schema(&self) -> &SchemaRef {
+        &self.0
+    }
+    fn decode(&self, chunk: &Chunk, judge: &mut Judge<'_>) -> Result<Decoded> {
+        let Records::Rows(rows) = &chunk.records else { return Err(Error::bug("rows wanted")) };
+        let records = rows.num_rows() as u64;
+        let rows = match judge(rows)? {
+            Some(mask) => arrow::compute::filter_record_batch(rows, &mask)?,
+            None => rows.clone(),
+        };
+        Ok(Decoded { rows, offsets: vec![], rejected: vec![], records })
+    }
+}
+
+/// Sums numbers by their remainder of 10; emits at the end of time.
+#[derive(Debug)]
+struct Sums(SchemaRef);
+
+struct Summing {
+    sums: BTreeMap<i64, i64>,
+    table: BlockTable,
+}
+
+impl OperatorSpec for Sums {
+    fn name(&self) -> &'static str {
+        "sums"
+    }
+    fn describe(&self) -> String {
+        "sums".into()
+    }
+    fn identity(&self) -> String {
+        "sums".into()
+    }
+    fn schema(&self) -> &SchemaRef {
+        &self.0
+    }
+    fn distribution(&self, _: Input) -> Distribution {
+        Distribution::ByKey(vec![1])
+    }
+    fn stateful(&self) -> bool {
+        true
+    }
+    fn open(&self, state: &mut StateHandles) -> Result<Box<dyn Operator>> {
+        let table = state.table("sums", self.0.clone(), vec![1])?;
+        let mut sums = BTreeMap::new();
+        for (_, block) in table.blocks() {
+            add(&mut sums, &block.rows);
+        }
+        Ok(Box::new(Summing { sums, table }))
+    }
+}
+
+fn add(sums: &mut BTreeMap<i64, i64>, rows: &RecordBatch) {
+    let (n, key) = (rows.column(0).as_primitive::<Int64Type>(), rows.column(1).as_primitive::<Int64Type>());
+    (0..rows.num_rows()).for_each(|i| *sums.entry(key.value(i)).or_default() += n.value(i));
+}
+
+impl Summing {
+    fn rows(&self) -> RecordBatch {
+        let columns: (Vec<i64>, Vec<i64>) = self.sums.iter().map(|(k, v)| (*v, *k)).unzip();
+        RecordBatch::try_new(self.table.schema().clone(), vec![Arc::new(Int64Array::from(columns.0)), Arc::new(Int64Array::from(columns.1))]).unwrap()
+    }
+}
+
+impl Operator for Summing {
+    fn on_batch(&mut self, _: Input, batch: RecordBatch, _: &mut Output) -> Result<()> {
+        add(&mut self.sums, &batch);
+        Ok(())
+    }
+    fn on_watermark(&mut self, mark: Watermark, out: &mut Output) -> Result<Watermark> {
+        if mark == Watermark::MAX {
+            out.emit(self.rows());
+            self.sums.clear();
+        }
+        Ok(mark)
+    }
+    fn on_checkpoint(&mut self, _: &mut Output) -> Result<()> {
+        self.table.replace_all(Some(self.rows()));
+        Ok(())
+    }
+}
+
+/// Rows become visible at commit, as everywhere.
+#[derive(Debug, Default, Clone)]
+struct Collect(Arc<Mutex<BTreeMap<u64, Vec<i64>>>>);
+
+struct Collecting(Vec<i64>);
+
+impl Sink for Collect {
+    fn describe(&self) -> String {
+        "collect".into()
+    }
+    fn identity(&self) -> String {
+        "collect".into()
+    }
+    fn start(&self, restored: Option<&[Prepared]>) -> Result<()> {
+        if restored.is_none() {
+            self.0.lock().clear();
+        }
+        Ok(())
+    }
+    fn open(&self, _: usize, _: &mut StateHandles) -> Result<Box<dyn Writer>> {
+        Ok(Box::new(Collecting(vec![])))
+    }
+    fn commit(&self, epoch: u64, prepared: &[Prepared]) -> Result<()> {
+        let all = prepared.iter().flat_map(|p| p.0.as_array().unwrap().iter().map(|v| v.as_i64().unwrap())).collect();
+        self.0.lock().insert(epoch, all);
+        Ok(())
+    }
+}
+
+impl Writer for Collecting {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.0.extend(batch.column(0).as_primitive::<Int64Type>().values());
+        Ok(())
+    }
+    fn prepare(&mut self, _: u64) -> Result<Option<Prepared>> {
+        Ok(Some(Prepared(std::mem::take(&mut self.0).into())))
+    }
+}
+
+fn graph(partitions: u32, nap: Duration, sums: &Collect, numbers: &Collect) -> Graph {
+    let input = schema();
+    let time = cast(col("n", &input).unwrap(), &input, DataType::Timestamp(TimeUnit::Microsecond, None)).unwrap();
+    let key = datafusion::physical_expr::expressions::binary(
+        col("n", &input).unwrap(),
+        datafusion::logical_expr::Operator::Modulo,
+        datafusion::physical_expr::expressions::lit(10i64),
+        &input,
+    )
+    .unwrap();
+    let output = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false), Field::new("key", DataType::Int64, false)]));
+    let scan = ScanSpec {
+        decoder: Arc::new(AsIs(input.clone())),
+        first: 1,
+        event_time: Some(time),
+        filter: None,
+        output: vec![(col("n", &input).unwrap(), output.fields()[0].clone()), (key, output.fields()[1].clone())],
+        seq: false,
+        schema: output.clone(),
+    };
+    let time = TimeSpec {
+        watermark: WatermarkExpr::Delay(0),
+        idle_timeout_micros: None,
+        advance_by_wall_clock: false,
+        max_future_skew_micros: None,
+        max_drift_micros: None,
+        per_row: true,
+    };
+    let mut graph = Graph::default();
+    let source = SourceNode { source: Arc::new(Numbers { partitions, nap }), scan: Arc::new(scan), time: Some(time), on_error: OnError::Fail };
+    let source = graph.add("numbers", NodeKind::Source(source), vec![]);
+    let operator = graph.add("sums", NodeKind::Operator(Arc::new(Sums(output))), vec![source]);
+    graph.add("out", NodeKind::Sink(Arc::new(sums.clone())), vec![operator]);
+    graph.add("raw", NodeKind::Sink(Arc::new(RawCollect(numbers.clone()))), vec![source]);
+    graph
+}
+
+/// A second sink of the same kind, told apart by its identity.
+#[derive(Debug)]
+struct RawCollect(Collect);
+
+impl Sink for RawCollect {
+    fn describe(&self) -> String {
+        "raw".into()
+    }
+    fn identity(&self) -> String {
+        "raw".into()
+    }
+    fn start(&self, restored: Option<&[Prepared]>) -> Result<()> {
+        self.0.start(restored)
+    }
+    fn open(&self, task: usize, state: &mut StateHandles) -> Result<Box<dyn Writer>> {
+        self.0.open(task, state)
+    }
+    fn commit(&self, epoch: u64, prepared: &[Prepared]) -> Result<()> {
+        self.0.commit(epoch, prepared)
+    }
+}
+
+fn settings(dir: &std::path::Path, parallelism: usize) -> Settings {
+    Settings {
+        pipeline: "p".into(),
+        parallelism,
+        checkpoint_interval: Duration::from_millis(20),
+        checkpoints: Checkpoints::new(Store::Local(dir.into())),
+        restore: Restore::Auto,
+        allow_state_loss: false,
+        cuts: Some((Duration::from_millis(3), Arc::new(|_| Ok(())))),
+        dead_letters: None,
+        state_max_bytes: None,
+        metrics: Metrics::default(),
+    }
+}
+
+fn all(sink: &Collect) -> Vec<i64> {
+    let mut all: Vec<i64> = sink.0.lock().values().flatten().copied().collect();
+    all.sort_unstable();
+    all
+}
+
+fn expected_sums() -> Vec<i64> {
+    let mut sums: Vec<i64> = (0..10).map(|key| (0..ROWS).filter(|n| n % 10 == key).sum()).collect();
+    sums.sort_unstable();
+    sums
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bounded_run_gives_every_row_once_at_any_parallelism() {
+    for (partitions, parallelism) in [(1, 1), (1, 3), (2, 1), (2, 2), (3, 4)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (sums, numbers) = (Collect::default(), Collect::default());
+        let pipeline = Pipeline::start(graph(partitions, Duration::ZERO, &sums, &numbers), settings(dir.path(), parallelism)).await.unwrap();
+        assert_eq!(pipeline.wait().await.unwrap(), Ended::Finished);
+        assert_eq!(all(&numbers), (0..ROWS).collect::<Vec<_>>(), "{partitions} partitions, parallelism {parallelism}");
+        assert_eq!(all(&sums), expected_sums(), "{partitions} partitions, parallelism {parallelism}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_or_dropped_and_restored_at_another_parallelism_it_goes_on_exactly() {
+    for clean in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let (sums, numbers) = (Collect::default(), Collect::default());
+        let mut ended = None;
+        for round in 0..200 {
+            let settings = settings(dir.path(), 1 + round % 3);
+            let pipeline = Pipeline::start(graph(2, Duration::from_millis(4), &sums, &numbers), settings).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(37)).await;
+            if round > 6 {
+                ended = Some(pipeline.wait().await.unwrap());
+                break;
+            }
+            if clean {
+                pipeline.stopper().stop();
+                if pipeline.wait().await.unwrap() == Ended::Finished {
+                    ended = Some(Ended::Finished);
+                    break;
+                }
+            }
+        }
+        assert_eq!(ended, Some(Ended::Finished));
+        assert_eq!(all(&numbers), (0..ROWS).collect::<Vec<_>>(), "clean {clean}");
+        assert_eq!(all(&sums), expected_sums(), "clean {clean}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_query_does_not_lose_state_in_silence() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sums, numbers) = (Collect::default(), Collect::default());
+    let pipeline = Pipeline::start(graph(1, Duration::from_millis(5), &sums, &numbers), settings(dir.path(), 1)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    pipeline.stopper().stop();
+    assert_eq!(pipeline.wait().await.unwrap(), Ended::Stopped);
+    let mut changed = graph(1, Duration::ZERO, &sums, &numbers);
+    changed.nodes.retain(|node| node.name != "sums" && node.name != "out");
+    changed.nodes[1].inputs = vec![0];
+    let error = Pipeline::start(changed.clone(), settings(dir.path(), 1)).await.err().unwrap();
+    assert!(error.to_string().contains("state of sums"), "{error}");
+    let allowed = Settings { allow_state_loss: true, ..settings(dir.path(), 1) };
+    Pipeline::start(changed, allowed).await.unwrap().wait().await.unwrap();
+    assert_eq!(all(&numbers), (0..ROWS).collect::<Vec<_>>());
+}
