@@ -1,0 +1,4 @@
+//! All integration tests in one binary: one link, one start.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+
+mod house;
