@@ -12,6 +12,7 @@ pub mod dead_letter;
 pub mod fingerprint;
 pub mod graph;
 pub mod layout;
+pub mod live;
 pub mod message;
 pub mod pipeline;
 pub mod scan;

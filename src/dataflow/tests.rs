@@ -142,7 +142,11 @@ fn add(sums: &mut BTreeMap<i64, i64>, rows: &RecordBatch) {
 impl Summing {
     fn rows(&self) -> RecordBatch {
         let columns: (Vec<i64>, Vec<i64>) = self.sums.iter().map(|(k, v)| (*v, *k)).unzip();
-        RecordBatch::try_new(self.table.schema().clone(), vec![Arc::new(Int64Array::from(columns.0)), Arc::new(Int64Array::from(columns.1))]).unwrap()
+        RecordBatch::try_new(
+            self.table.schema().clone(),
+            vec![Arc::new(Int64Array::from(columns.0)), Arc::new(Int64Array::from(columns.1))],
+        )
+        .unwrap()
     }
 }
 
@@ -232,7 +236,8 @@ fn graph(partitions: u32, nap: Duration, sums: &Collect, numbers: &Collect) -> G
         per_row: true,
     };
     let mut graph = Graph::default();
-    let source = SourceNode { source: Arc::new(Numbers { partitions, nap }), scan: Arc::new(scan), time: Some(time), on_error: OnError::Fail };
+    let source =
+        SourceNode { source: Arc::new(Numbers { partitions, nap }), scan: Arc::new(scan), time: Some(time), on_error: OnError::Fail };
     let source = graph.add("numbers", NodeKind::Source(source), vec![]);
     let operator = graph.add("sums", NodeKind::Operator(Arc::new(Sums(output))), vec![source]);
     graph.add("out", NodeKind::Sink(Arc::new(sums.clone())), vec![operator]);
@@ -294,7 +299,8 @@ async fn a_bounded_run_gives_every_row_once_at_any_parallelism() {
     for (partitions, parallelism) in [(1, 1), (1, 3), (2, 1), (2, 2), (3, 4)] {
         let dir = tempfile::tempdir().unwrap();
         let (sums, numbers) = (Collect::default(), Collect::default());
-        let pipeline = Pipeline::start(graph(partitions, Duration::ZERO, &sums, &numbers), settings(dir.path(), parallelism)).await.unwrap();
+        let pipeline =
+            Pipeline::start(graph(partitions, Duration::ZERO, &sums, &numbers), settings(dir.path(), parallelism)).await.unwrap();
         assert_eq!(pipeline.wait().await.unwrap(), Ended::Finished);
         assert_eq!(all(&numbers), (0..ROWS).collect::<Vec<_>>(), "{partitions} partitions, parallelism {parallelism}");
         assert_eq!(all(&sums), expected_sums(), "{partitions} partitions, parallelism {parallelism}");
