@@ -119,8 +119,7 @@ pub fn check_sink(new: &dyn Fn() -> Arc<dyn Sink>, shown: &dyn Fn() -> Vec<Strin
     let before_end = |numbers: std::ops::Range<i64>| if at_end { 0..0 } else { numbers };
 
     // A first process: an epoch that is committed, one that is only prepared, rows of a third.
-    let first = Run::start(new(), None, 2);
-    let mut first = first;
+    let mut first = Run::start(new(), None, 2);
     first.write(0, 0..3);
     first.write(1, 3..5);
     expect(0..0, "written, not prepared");
@@ -150,16 +149,27 @@ pub fn check_sink(new: &dyn Fn() -> Arc<dyn Sink>, shown: &dyn Fn() -> Vec<Strin
     third.write(2, 9..10);
     let epoch_3 = third.prepare(3);
     third.sink.commit(3, &epoch_3).unwrap();
-    third.sink.finish().unwrap();
-    expect(0..10, "finished");
+    // One of its tasks has ended, and says nothing more.
+    third.writers.pop();
+    third.write(0, 10..11);
+    let epoch_4 = third.prepare(4);
+    third.sink.commit(4, &epoch_4).unwrap();
     drop(third);
 
-    // Killed after the end, before the run was noted as finished.
-    let mut fourth = Run::start(new(), Some(&epoch_3), 2);
-    let epoch_4 = fourth.prepare(4);
-    fourth.sink.commit(4, &epoch_4).unwrap();
+    let mut fourth = Run::start(new(), Some(&epoch_4), 2);
+    fourth.write(1, 11..12);
+    let epoch_5 = fourth.prepare(5);
+    fourth.sink.commit(5, &epoch_5).unwrap();
     fourth.sink.finish().unwrap();
-    expect(0..10, "finished twice");
+    expect(0..12, "finished");
+    drop(fourth);
+
+    // Killed after the end, before the run was noted as finished.
+    let mut fifth = Run::start(new(), Some(&epoch_5), 2);
+    let epoch_6 = fifth.prepare(6);
+    fifth.sink.commit(6, &epoch_6).unwrap();
+    fifth.sink.finish().unwrap();
+    expect(0..12, "finished twice");
 
     // A run from the beginning replaces all.
     let mut afresh = Run::start(new(), None, 1);

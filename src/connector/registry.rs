@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
+use parking_lot::Mutex;
 
 use super::{Sink, Source, blackhole, filesystem};
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::FormatConfig;
+use crate::log::Log;
 
 /// Every connector that a table may name. `table` (a live table) is the planner's.
 pub const CONNECTORS: [&str; 3] = [filesystem::NAME, blackhole::NAME, "table"];
@@ -35,21 +37,36 @@ impl Environment {
     }
 }
 
-/// The embedded log of a data directory.
+/// The embedded log of a data directory. Clones open it once between them.
 #[derive(Debug, Clone)]
 pub struct LogHandle {
     dir: PathBuf,
+    log: Arc<Mutex<Option<Log>>>,
 }
 
 impl LogHandle {
     /// The log in `dir`, which need not exist yet.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        LogHandle { dir: dir.into() }
+        LogHandle { dir: dir.into(), log: Arc::default() }
+    }
+
+    /// A log that is open already.
+    pub fn opened(log: Log) -> Self {
+        LogHandle { dir: log.dir().to_owned(), log: Arc::new(Mutex::new(Some(log))) }
     }
 
     /// Where the log lies.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The log; the first call opens it (or makes it) and holds it for this process. Errors as of [`Log::open`].
+    pub fn open(&self) -> Result<Log> {
+        let mut log = self.log.lock();
+        match &*log {
+            Some(log) => Ok(log.clone()),
+            None => Ok(log.insert(Log::open(&self.dir)?).clone()),
+        }
     }
 }
 

@@ -58,13 +58,17 @@ impl Sink for DirectorySink {
 
     fn start(&self, restored: Option<&[Prepared]>) -> Result<()> {
         std::fs::create_dir_all(&self.dir).map_err(|e| failed("making the directory", &self.dir, e))?;
-        let restored = restored.unwrap_or_default().iter().map(read).collect::<Result<Vec<_>>>()?;
-        show(&self.dir, &restored)?;
-        // What is hidden now was never committed; what is visible from a later epoch belongs to a course of events that is given up.
-        let epoch = restored.iter().map(|part| part.epoch).max();
+        let parts = restored.unwrap_or_default().iter().map(read).collect::<Result<Vec<_>>>()?;
+        show(&self.dir, &parts)?;
+        // What is hidden now was never committed; what is visible from a later epoch belongs to a course of events that
+        // is given up. All writers may have ended before the checkpoint and say nothing: then all that is visible stays.
+        let last = match restored {
+            None => None,
+            Some(_) => Some(parts.iter().map(|part| part.epoch).max().unwrap_or(u64::MAX)),
+        };
         for name in names_in(&self.dir)? {
             let open = name.starts_with(".part-") && name.ends_with(".open");
-            let stray = self.epoch_of(&name).is_some_and(|found| name.starts_with('.') || epoch.is_none_or(|epoch| found > epoch));
+            let stray = self.epoch_of(&name).is_some_and(|found| name.starts_with('.') || last.is_none_or(|last| found > last));
             if open || stray {
                 remove(&self.dir.join(name))?;
             }

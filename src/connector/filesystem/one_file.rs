@@ -33,9 +33,9 @@ pub struct OneFileSink {
     written: String,
     format: PartFormat,
     parts: Parts,
-    /// What the restored checkpoint left. A task takes its own out as it opens; what stays belongs to tasks that this
-    /// run does not have, and is noted on in every checkpoint.
-    inherited: Arc<Mutex<Lengths>>,
+    /// What each task noted last. Every checkpoint notes all of it, since tasks that have ended, or that this run does
+    /// not have any more, note nothing themselves.
+    lengths: Arc<Mutex<Lengths>>,
 }
 
 impl OneFileSink {
@@ -46,7 +46,7 @@ impl OneFileSink {
             _ => PathBuf::from("."),
         };
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        OneFileSink { written, format, parts: Parts { path, dir, prefix: format!(".{name}.part-") }, inherited: Arc::default() }
+        OneFileSink { written, format, parts: Parts { path, dir, prefix: format!(".{name}.part-") }, lengths: Arc::default() }
     }
 }
 
@@ -62,30 +62,29 @@ impl Sink for OneFileSink {
     fn start(&self, restored: Option<&[Prepared]>) -> Result<()> {
         std::fs::create_dir_all(&self.parts.dir).map_err(|e| failed("making the directory", &self.parts.dir, e))?;
         let mut lengths = Lengths::new();
-        for prepared in restored.unwrap_or_default() {
-            let noted: Lengths = serde_json::from_value(prepared.0.clone())
-                .map_err(|e| Error::corrupt(format!("'{}' notes no lengths of parts", prepared.0)).because(e))?;
-            lengths.extend(noted);
-        }
+        let noted = restored.unwrap_or_default().iter().map(Noted::from).collect::<Result<Vec<_>>>()?;
+        lengths.extend(noted.iter().flat_map(|noted| &noted.others));
+        // What a task says of itself stands: the others may have seen it go on since.
+        lengths.extend(noted.iter().map(|noted| (noted.task, noted.length)));
         if self.format.is_parquet() {
             self.parts.keep_whole(&mut lengths)?
         } else {
             self.parts.keep_bytes(&mut lengths)?
         }
-        *self.inherited.lock() = lengths;
+        *self.lengths.lock() = lengths;
         Ok(())
     }
 
     fn open(&self, task: usize, _state: &mut StateHandles) -> Result<Box<dyn Writer>> {
-        let length = self.inherited.lock().remove(&task).unwrap_or(0);
-        let (parts, inherited) = (self.parts.clone(), self.inherited.clone());
+        let length = self.lengths.lock().get(&task).copied().unwrap_or(0);
+        let (parts, lengths) = (self.parts.clone(), self.lengths.clone());
         if self.format.is_parquet() {
-            return Ok(Box::new(ParquetWriter { parts, inherited, task, format: self.format.clone(), whole: length, part: None }));
+            return Ok(Box::new(ParquetWriter { parts, lengths, task, format: self.format.clone(), whole: length, part: None }));
         }
         // One header is enough: the parts are joined.
         let part = BytesPart::open(&parts.at(task, 0), length, self.format.encoder()?, task == 0)?;
         sync_dir(&parts.dir)?;
-        Ok(Box::new(BytesWriter { inherited, task, part }))
+        Ok(Box::new(BytesWriter { lengths, task, part }))
     }
 
     fn commit(&self, _epoch: u64, _prepared: &[Prepared]) -> Result<()> {
@@ -227,15 +226,31 @@ fn lost(path: &Path, error: io::Error) -> Error {
     Error::corrupt(format!("'{}' is named by the checkpoint and cannot be opened", path.display())).because(error)
 }
 
-/// The lengths that a task notes: its own, and those of tasks that are no more.
-fn noted(inherited: &Mutex<Lengths>, task: usize, length: u64) -> Prepared {
-    let mut lengths = inherited.lock().clone();
+/// What a task notes in a checkpoint.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Noted {
+    task: usize,
+    length: u64,
+    /// What is known of the others.
+    others: Lengths,
+}
+
+impl Noted {
+    fn from(prepared: &Prepared) -> Result<Self> {
+        serde_json::from_value(prepared.0.clone())
+            .map_err(|e| Error::corrupt(format!("'{}' notes no length of a part", prepared.0)).because(e))
+    }
+}
+
+/// Notes that `task` has come to `length`.
+fn note(lengths: &Mutex<Lengths>, task: usize, length: u64) -> Prepared {
+    let mut lengths = lengths.lock();
     lengths.insert(task, length);
-    Prepared(serde_json::json!(lengths))
+    Prepared(serde_json::json!(Noted { task, length, others: lengths.clone() }))
 }
 
 struct BytesWriter {
-    inherited: Arc<Mutex<Lengths>>,
+    lengths: Arc<Mutex<Lengths>>,
     task: usize,
     part: BytesPart,
 }
@@ -246,13 +261,13 @@ impl Writer for BytesWriter {
     }
 
     fn prepare(&mut self, _epoch: u64) -> Result<Option<Prepared>> {
-        Ok(Some(noted(&self.inherited, self.task, self.part.sync()?)))
+        Ok(Some(note(&self.lengths, self.task, self.part.sync()?)))
     }
 }
 
 struct ParquetWriter {
     parts: Parts,
-    inherited: Arc<Mutex<Lengths>>,
+    lengths: Arc<Mutex<Lengths>>,
     task: usize,
     format: PartFormat,
     /// Parts that are whole.
@@ -275,6 +290,6 @@ impl Writer for ParquetWriter {
             self.whole += 1;
             sync_dir(&self.parts.dir)?;
         }
-        Ok(Some(noted(&self.inherited, self.task, self.whole)))
+        Ok(Some(note(&self.lengths, self.task, self.whole)))
     }
 }
