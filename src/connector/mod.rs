@@ -8,6 +8,7 @@
 pub mod blackhole;
 #[cfg(test)]
 mod contract;
+pub mod feed;
 pub mod filesystem;
 pub mod options;
 pub mod registry;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use arrow::datatypes::FieldRef;
 use parking_lot::Mutex;
 
-use super::{Sink, Source, blackhole, filesystem};
+use super::{Sink, Source, blackhole, feed, filesystem};
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::FormatConfig;
 use crate::log::Log;
 
 /// Every connector that a table may name. `table` (a live table) is the planner's.
-pub const CONNECTORS: [&str; 3] = [filesystem::NAME, blackhole::NAME, "table"];
+pub const CONNECTORS: [&str; 4] = [filesystem::NAME, feed::NAME, blackhole::NAME, "table"];
 
 /// What a connector may use from its surroundings.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Environment {
     pub data_dir: PathBuf,
     /// The embedded log, opened on first use.
     pub log: LogHandle,
+    /// Rows handed over by the embedding program.
+    pub feeds: feed::Feeds,
     /// The run that the connectors work for.
     pub run: RunInfo,
 }
@@ -33,7 +35,13 @@ impl Environment {
     pub fn new(base_dir: impl Into<PathBuf>, data_dir: impl Into<PathBuf>, pipeline: impl Into<String>) -> Self {
         let data_dir = data_dir.into();
         let log = LogHandle::new(data_dir.join("log"));
-        Environment { base_dir: base_dir.into(), data_dir, log, run: RunInfo { pipeline: pipeline.into(), unbounded: true } }
+        Environment {
+            base_dir: base_dir.into(),
+            data_dir,
+            log,
+            feeds: feed::Feeds::default(),
+            run: RunInfo { pipeline: pipeline.into(), unbounded: true },
+        }
     }
 }
 
@@ -106,6 +114,7 @@ pub struct ConfiguredSource {
 pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<ConfiguredSource> {
     match take_connector(&mut request)?.as_str() {
         filesystem::NAME => filesystem::source(request, env),
+        feed::NAME => feed::source(request, env),
         blackhole::NAME => Err(only("blackhole", "a sink", request.table)),
         other => Err(unknown(other)),
     }
@@ -116,6 +125,7 @@ pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn 
     match take_connector(&mut request)?.as_str() {
         filesystem::NAME => filesystem::sink(request, env),
         blackhole::NAME => blackhole::sink(&request),
+        feed::NAME => Err(only(feed::NAME, "a source", request.table)),
         other => Err(unknown(other)),
     }
 }
