@@ -130,6 +130,14 @@ impl Error {
         self
     }
 
+    /// Names the file of a place that has only line and column yet.
+    pub fn in_file(mut self, file: &str) -> Self {
+        if let Some(place) = self.place.as_mut().filter(|p| p.name.is_empty()) {
+            file.clone_into(&mut place.name);
+        }
+        self
+    }
+
     /// Names the cause.
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());

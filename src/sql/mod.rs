@@ -6,5 +6,18 @@
 //! Always holds: what is not understood is refused by name with its place, never skipped. Read `statement.rs` first.
 
 pub mod catalog;
+mod ddl;
 pub mod declared;
+pub mod dialect;
+mod forms;
+pub mod functions;
+mod insert;
+mod parse;
+mod place;
+pub mod plan;
+mod relation;
+mod resolve;
+mod scope;
+pub mod statement;
+pub mod types;
 pub mod window_node;

@@ -1,0 +1,190 @@
+//! Flink's dialect: what sqlparser is told about the spelling of Flink SQL.
+//!
+//! Names are quoted with backticks. Three forms that sqlparser does not know enter through the prefix hook:
+//!
+//! | text | becomes |
+//! |---|---|
+//! | `TABLE t`, `TABLE (SELECT …)`, `TABLE t PARTITION BY (a, b)` as an argument | [`TableArgument`] in an expression's clothes |
+//! | `CAST(x AS ROW<a INT>)`, `TRY_CAST(…)` | a cast to a type read by `types.rs` |
+//! | `MAP['k', v, …]` | a call of `make_map` |
+
+use datafusion::sql::sqlparser::ast::{self, CastKind, Expr, FunctionArg, FunctionArgExpr, Ident};
+use datafusion::sql::sqlparser::dialect::Dialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::types;
+
+/// Flink SQL.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct FlinkDialect;
+
+impl Dialect for FlinkDialect {
+    fn is_identifier_start(&self, ch: char) -> bool {
+        ch.is_alphabetic() || ch == '_'
+    }
+
+    fn is_identifier_part(&self, ch: char) -> bool {
+        ch.is_alphanumeric() || ch == '_' || ch == '$'
+    }
+
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        ch == '`'
+    }
+
+    fn identifier_quote_style(&self, _identifier: &str) -> Option<char> {
+        Some('`')
+    }
+
+    fn supports_unicode_string_literal(&self) -> bool {
+        true
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+
+    fn supports_group_by_expr(&self) -> bool {
+        true
+    }
+
+    fn supports_window_clause_named_window_reference(&self) -> bool {
+        true
+    }
+
+    /// Read so that it can be refused by name, not silently taken for an alias.
+    fn supports_table_versioning(&self) -> bool {
+        true
+    }
+
+    fn supports_parens_around_table_factor(&self) -> bool {
+        true
+    }
+
+    fn supports_values_as_table_factor(&self) -> bool {
+        true
+    }
+
+    fn supports_string_literal_concatenation_with_newline(&self) -> bool {
+        true
+    }
+
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        let [first, second] = parser.peek_tokens_ref();
+        let Token::Word(word) = &first.token else { return None };
+        if word.quote_style.is_some() {
+            return None;
+        }
+        match (word.keyword, &second.token) {
+            (Keyword::TABLE, _) => Some(TableArgument::parse(parser)),
+            (Keyword::CAST | Keyword::TRY_CAST, Token::LParen) => Some(parse_cast(parser)),
+            (Keyword::MAP, Token::LBracket) => Some(parse_map(parser)),
+            _ => None,
+        }
+    }
+}
+
+fn parse_cast(parser: &mut Parser) -> Result<Expr, ParserError> {
+    let kind = if parser.parse_keyword(Keyword::TRY_CAST) {
+        CastKind::TryCast
+    } else {
+        parser.expect_keyword_is(Keyword::CAST)?;
+        CastKind::Cast
+    };
+    parser.expect_token(&Token::LParen)?;
+    let expr = Box::new(parser.parse_expr()?);
+    parser.expect_keyword_is(Keyword::AS)?;
+    let (data_type, _) = types::parse(parser)?;
+    parser.expect_token(&Token::RParen)?;
+    Ok(Expr::Cast { kind, expr, data_type, array: false, format: None })
+}
+
+fn parse_map(parser: &mut Parser) -> Result<Expr, ParserError> {
+    let name = parser.next_token();
+    parser.expect_token(&Token::LBracket)?;
+    let entries = parser.parse_comma_separated0(Parser::parse_expr, Token::RBracket)?;
+    parser.expect_token(&Token::RBracket)?;
+    Ok(call(Ident::with_span(name.span, "make_map"), entries))
+}
+
+/// A call of `name` with positional arguments.
+pub fn call(name: Ident, args: Vec<Expr>) -> Expr {
+    Expr::Function(ast::Function {
+        name: ast::ObjectName(vec![ast::ObjectNamePart::Identifier(name)]),
+        uses_odbc_syntax: false,
+        parameters: ast::FunctionArguments::None,
+        args: ast::FunctionArguments::List(ast::FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.into_iter().map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e))).collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// `TABLE t [PARTITION BY …]` as the argument of a table-valued function.
+///
+/// sqlparser has no expression for it. It travels as `TABLE <row of (table, keys…)>`: an [`Expr::Prefixed`], which no
+/// other text can produce in this dialect.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableArgument {
+    /// A name ([`Expr::Identifier`], [`Expr::CompoundIdentifier`]) or a query ([`Expr::Subquery`]).
+    pub table: Expr,
+    /// Columns of PARTITION BY.
+    pub partition_by: Vec<Ident>,
+}
+
+impl TableArgument {
+    fn parse(parser: &mut Parser) -> Result<Expr, ParserError> {
+        let prefix = parser.next_token();
+        let table = if parser.consume_token(&Token::LParen) {
+            let query = parser.parse_query()?;
+            parser.expect_token(&Token::RParen)?;
+            Expr::Subquery(query)
+        } else {
+            Expr::CompoundIdentifier(identifiers(parser.parse_object_name(false)?))
+        };
+        let mut row = vec![table];
+        if parser.parse_keywords(&[Keyword::PARTITION, Keyword::BY]) {
+            // As in Calcite: one column, or a list in parentheses; a bare list would run into the next argument.
+            let keys = if parser.consume_token(&Token::LParen) {
+                let keys = parser.parse_comma_separated(Parser::parse_identifier)?;
+                parser.expect_token(&Token::RParen)?;
+                keys
+            } else {
+                vec![parser.parse_identifier()?]
+            };
+            row.extend(keys.into_iter().map(Expr::Identifier));
+        }
+        Ok(Expr::Prefixed { prefix: Ident::with_span(prefix.span, "TABLE"), value: Box::new(Expr::Tuple(row)) })
+    }
+
+    /// Reads back what the prefix hook made; a bare name or a subquery also stands for a table.
+    pub fn from_expr(expr: Expr) -> Option<TableArgument> {
+        match expr {
+            Expr::Prefixed { prefix, value } if prefix.value == "TABLE" => {
+                let Expr::Tuple(row) = *value else { return None };
+                let mut row = row.into_iter();
+                let table = row.next()?;
+                let partition_by = row
+                    .map(|key| match key {
+                        Expr::Identifier(ident) => Some(ident),
+                        _ => None,
+                    })
+                    .collect::<Option<_>>()?;
+                Some(TableArgument { table, partition_by })
+            }
+            Expr::Identifier(ident) => Some(TableArgument { table: Expr::CompoundIdentifier(vec![ident]), partition_by: Vec::new() }),
+            table @ (Expr::CompoundIdentifier(_) | Expr::Subquery(_)) => Some(TableArgument { table, partition_by: Vec::new() }),
+            _ => None,
+        }
+    }
+}
+
+fn identifiers(name: ast::ObjectName) -> Vec<Ident> {
+    name.0.into_iter().filter_map(|part| part.as_ident().cloned()).collect()
+}

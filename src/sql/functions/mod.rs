@@ -1,0 +1,105 @@
+//! Scalar and aggregate functions: DataFusion's, overlaid with Flink's where both have one or only Flink does.
+//!
+//! Comes in: a name. Goes out: a function that DataFusion's planner and expressions know. Always holds: where Flink has
+//! a function of that name, its value and its result type hold. Read `define.rs` first.
+
+mod define;
+mod time;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::execution::SessionStateDefaults;
+use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
+
+/// All functions that SQL text can call, by lower-case name.
+#[derive(Debug, Clone)]
+pub struct Functions {
+    scalar: HashMap<String, Arc<ScalarUDF>>,
+    higher_order: HashMap<String, Arc<HigherOrderUDF>>,
+    aggregate: HashMap<String, Arc<AggregateUDF>>,
+    window: HashMap<String, Arc<WindowUDF>>,
+}
+
+impl Default for Functions {
+    /// DataFusion's and Flink's.
+    fn default() -> Self {
+        let mut functions =
+            Functions { scalar: HashMap::new(), higher_order: HashMap::new(), aggregate: HashMap::new(), window: HashMap::new() };
+        for f in SessionStateDefaults::default_scalar_functions() {
+            functions.add_scalar(f);
+        }
+        for f in SessionStateDefaults::default_higher_order_functions() {
+            functions.higher_order.insert(f.name().to_lowercase(), f);
+        }
+        for f in SessionStateDefaults::default_aggregate_functions() {
+            functions.add_aggregate(f);
+        }
+        for f in SessionStateDefaults::default_window_functions() {
+            add(&mut functions.window, f.name(), f.aliases(), &f);
+        }
+        for f in time::functions() {
+            functions.add_scalar(Arc::new(f.udf()));
+        }
+        functions
+    }
+}
+
+impl Functions {
+    /// Adds a scalar function, or replaces the one of that name.
+    pub fn add_scalar(&mut self, function: Arc<ScalarUDF>) {
+        add(&mut self.scalar, function.name(), function.aliases(), &function);
+    }
+
+    /// Adds an aggregate function, or replaces the one of that name.
+    pub fn add_aggregate(&mut self, function: Arc<AggregateUDF>) {
+        add(&mut self.aggregate, function.name(), function.aliases(), &function);
+    }
+
+    /// The scalar function of that name, in any case of letters.
+    pub fn scalar(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.scalar.get(&name.to_lowercase()).cloned()
+    }
+
+    /// The function over lambdas of that name.
+    pub fn higher_order(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.higher_order.get(&name.to_lowercase()).cloned()
+    }
+
+    /// The aggregate function of that name.
+    pub fn aggregate(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.aggregate.get(&name.to_lowercase()).cloned()
+    }
+
+    /// The window function of that name.
+    pub fn window(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.window.get(&name.to_lowercase()).cloned()
+    }
+
+    /// Names of the scalar functions.
+    pub fn scalar_names(&self) -> Vec<String> {
+        self.scalar.keys().cloned().collect()
+    }
+
+    /// Names of the functions over lambdas.
+    pub fn higher_order_names(&self) -> Vec<String> {
+        self.higher_order.keys().cloned().collect()
+    }
+
+    /// Names of the aggregate functions.
+    pub fn aggregate_names(&self) -> Vec<String> {
+        self.aggregate.keys().cloned().collect()
+    }
+
+    /// Names of the window functions.
+    pub fn window_names(&self) -> Vec<String> {
+        self.window.keys().cloned().collect()
+    }
+}
+
+fn add<F>(to: &mut HashMap<String, Arc<F>>, name: &str, aliases: &[String], function: &Arc<F>) {
+    to.insert(name.to_lowercase(), function.clone());
+    for alias in aliases {
+        to.insert(alias.to_lowercase(), function.clone());
+    }
+}

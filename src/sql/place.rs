@@ -1,0 +1,87 @@
+//! Places in SQL text: from sqlparser's and DataFusion's spans to `file:line:col`.
+
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Location, Span};
+
+use crate::error::{Error, Place, did_you_mean};
+
+/// Where `span` begins in `file`; the whole file when the parser knew no better.
+pub fn of_span(file: &str, span: Span) -> Place {
+    of_location(file, span.start)
+}
+
+/// A spot in `file`; line 0 means that the parser knew no better.
+pub fn of_location(file: &str, at: Location) -> Place {
+    if at.line == 0 { Place::thing(file) } else { Place::text(file, at.line, at.column) }
+}
+
+/// What the parser says, with its place moved from the text to where places belong. `end`: where the statement ends.
+pub fn of_parser(file: &str, error: ParserError, end: &Place) -> Error {
+    let text = match error {
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text,
+        ParserError::RecursionLimitExceeded => return Error::input("the statement is nested too deeply").at(end.clone()),
+    };
+    match text.rsplit_once(" at Line: ") {
+        Some((text, location)) => {
+            let mut numbers = location.split(", Column: ").filter_map(|n| n.trim().parse().ok());
+            let place = match (numbers.next(), numbers.next()) {
+                (Some(line), Some(col)) if line > 0 => Place::text(file, line, col),
+                _ => end.clone(),
+            };
+            Error::input(sentence(text)).at(place)
+        }
+        None => Error::input(sentence(&text)).at(end.clone()),
+    }
+}
+
+/// `Expected: x, found: y` in our words.
+fn sentence(text: &str) -> String {
+    match text.strip_prefix("Expected: ").and_then(|rest| rest.rsplit_once(", found: ")) {
+        Some((wanted, "EOF")) => format!("expected {wanted}, but the statement ends here"),
+        Some((wanted, found)) => format!("expected {wanted}, found {found}"),
+        None => text.to_owned(),
+    }
+}
+
+/// What DataFusion's planner says about a text of `file`, with its place where it knows one and the nearest match.
+pub fn of_planner(file: &str, error: DataFusionError) -> Error {
+    let span = error.diagnostic().and_then(|d| d.span);
+    let error = match unknown_column(&error) {
+        Some(text) => Error::input(text),
+        None => Error::from(error),
+    };
+    // A relation planner knows line and column, but not the file.
+    let error = error.in_file(file);
+    match span {
+        Some(span) if span.start.line > 0 => error.at(Place::text(file, span.start.line, span.start.column)),
+        _ => error,
+    }
+}
+
+fn unknown_column(error: &DataFusionError) -> Option<String> {
+    let mut error = error;
+    loop {
+        match error {
+            DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => error = inner,
+            DataFusionError::SchemaError(inner, _) => match inner.as_ref() {
+                SchemaError::FieldNotFound { field, valid_fields } => {
+                    let names: Vec<String> = valid_fields.iter().map(|c| c.name.clone()).collect();
+                    let table = field.relation.as_ref().map(|r| format!(" in '{r}'")).unwrap_or_default();
+                    let hint = did_you_mean(&field.name, names.iter().map(String::as_str));
+                    let known = match (hint.is_empty(), names.is_empty()) {
+                        (true, false) => format!("; there are {}", names.join(", ")),
+                        _ => hint,
+                    };
+                    return Some(format!("no column '{}'{table}{known}", field.name));
+                }
+                SchemaError::AmbiguousReference { field } => {
+                    return Some(format!("column '{}' could be of more than one table; name the table", field.name));
+                }
+                _ => return None,
+            },
+            _ => return None,
+        }
+    }
+}
