@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::Schema;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
@@ -16,6 +17,12 @@ pub fn expr_identity(expr: &Arc<dyn PhysicalExpr>) -> String {
         })
     });
     unnamed.map_or_else(|_| expr.to_string(), |unnamed| unnamed.data.to_string())
+}
+
+/// The column types of a schema, by position.
+pub fn types_identity(schema: &Schema) -> String {
+    let types: Vec<String> = schema.fields().iter().map(|field| field.data_type().to_string()).collect();
+    format!("({})", types.join(", "))
 }
 
 /// The function, its arguments, DISTINCT, ORDER BY, NULL treatment and FILTER, and the type of its result.

@@ -116,8 +116,11 @@ pub trait OperatorSpec: Send + Sync + Debug {
 pub mod event_time;
 pub mod identity;
 pub mod interval_join;
+mod joined;
+mod keys;
 pub mod over;
 pub mod project;
+mod row_store;
 pub mod session;
 #[cfg(test)]
 pub(crate) mod testing;
