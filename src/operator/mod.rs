@@ -113,15 +113,19 @@ pub trait OperatorSpec: Send + Sync + Debug {
     fn open(&self, state: &mut StateHandles) -> Result<Box<dyn Operator>>;
 }
 
+mod aggregates;
 pub mod event_time;
-pub mod identity;
+mod group_table;
+mod identity;
 pub mod interval_join;
 mod joined;
+mod kept_mark;
 mod keys;
 pub mod over;
 pub mod project;
 mod row_store;
 pub mod session;
+mod slice_runs;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod top_n;
@@ -130,3 +134,5 @@ pub mod unnest;
 pub mod window_aggregate;
 pub mod window_assign;
 pub mod window_join;
+mod window_partial;
+mod window_slices;

@@ -17,6 +17,10 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
+use datafusion::logical_expr::AggregateUDF;
+use datafusion::physical_expr::aggregate::AggregateExprBuilder;
+use datafusion::physical_expr::expressions::{col, lit};
+
 use crate::operator::{Distribution, Input, Operator, OperatorSpec, Output, Refused, event_time};
 use crate::state::{Block, Sharder, StateHandles};
 use crate::time::{MICROS_PER_SECOND, Watermark};
@@ -64,6 +68,13 @@ pub fn windowed(input: &Schema) -> SchemaRef {
         fields.push(Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, None), false));
     }
     Arc::new(Schema::new(fields))
+}
+
+/// An aggregate over columns of `input` by name; an argument that is no column is an integer literal.
+pub fn aggregate(function: Arc<AggregateUDF>, arguments: &[&str], input: &SchemaRef) -> AggregateExprBuilder {
+    let argument = |name: &&str| col(name, input).unwrap_or_else(|_| lit(name.parse::<i64>().expect("a column or an integer")));
+    let name = format!("{}({})", function.name(), arguments.join(","));
+    AggregateExprBuilder::new(function, arguments.iter().map(argument).collect()).schema(input.clone()).alias(name)
 }
 
 /// A batch from rows of blank-separated values.

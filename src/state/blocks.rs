@@ -160,6 +160,17 @@ impl StateHandles {
         Ok(table)
     }
 
+    /// Opens a table that every instance restores whole, rows of all instances that wrote it: for what all agree on,
+    /// such as the watermark. Whoever opens it should boil the rows down and put the result in their place.
+    pub fn shared_table(&mut self, name: &str, schema: SchemaRef) -> BlockTable {
+        let table = BlockTable::new(schema, Vec::new());
+        for block in self.restored.remove(name).unwrap_or_default() {
+            table.insert(block);
+        }
+        self.tables.insert(name.to_owned(), table.clone());
+        table
+    }
+
     /// The opened tables by name (the runtime's view).
     pub fn tables(&self) -> impl Iterator<Item = (&str, &BlockTable)> {
         self.tables.iter().map(|(name, table)| (name.as_str(), table))

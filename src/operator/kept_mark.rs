@@ -1,0 +1,83 @@
+//! The watermark as an operator's state: what has fired before a restart must not fire again after it, and what was late
+//! must stay late until the inputs have caught up.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+
+use crate::error::Result;
+use crate::state::{BlockTable, StateHandles};
+use crate::time::Watermark;
+
+/// The watermark an operator has reached, kept over restarts.
+#[derive(Debug)]
+pub struct KeptMark {
+    mark: Watermark,
+    /// What the table holds.
+    kept: Watermark,
+    table: BlockTable,
+}
+
+impl KeptMark {
+    /// Opens the table `watermark`. All instances stood at one watermark when a checkpoint passed; should they differ,
+    /// the lowest holds.
+    pub fn open(state: &mut StateHandles) -> Result<Self> {
+        let schema = Arc::new(Schema::new(vec![Field::new("watermark", DataType::Int64, false)]));
+        let table = state.shared_table("watermark", schema);
+        let restored = table.blocks();
+        let lowest = restored.iter().filter_map(|(_, block)| arrow::compute::min(block.rows.column(0).as_primitive::<Int64Type>())).min();
+        let mut mark = KeptMark { mark: lowest.map_or(Watermark::MIN, Watermark), kept: Watermark::MIN, table };
+        if restored.len() > 1 {
+            mark.keep()?;
+        } else {
+            mark.kept = mark.mark;
+        }
+        Ok(mark)
+    }
+
+    /// The watermark reached.
+    pub fn get(&self) -> Watermark {
+        self.mark
+    }
+
+    /// Moves on; a step back is ignored.
+    pub fn advance(&mut self, mark: Watermark) {
+        self.mark = self.mark.max(mark);
+    }
+
+    /// Puts the watermark into its table: to be called at every checkpoint.
+    pub fn keep(&mut self) -> Result<()> {
+        if self.mark != self.kept {
+            let rows = RecordBatch::try_new(self.table.schema().clone(), vec![Arc::new(Int64Array::from(vec![self.mark.0]))])?;
+            self.table.replace_all(Some(rows));
+            self.kept = self.mark;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn every_instance_goes_on_from_the_lowest_watermark_of_all() {
+        let mut blocks = Vec::new();
+        for micros in [7, 5] {
+            let mut handles = StateHandles::empty(0, 2);
+            let mut mark = KeptMark::open(&mut handles).unwrap();
+            mark.advance(Watermark(micros));
+            mark.advance(Watermark(micros - 1));
+            mark.keep().unwrap();
+            blocks.extend(handles.tables().flat_map(|(_, table)| table.blocks()).map(|(_, block)| block));
+        }
+        for task in 0..3 {
+            let mut handles = StateHandles::restoring(task, 3, BTreeMap::from([("watermark".to_owned(), blocks.clone())]));
+            let mark = KeptMark::open(&mut handles).unwrap();
+            assert_eq!(mark.get(), Watermark(5));
+            assert_eq!(handles.tables().next().unwrap().1.blocks().len(), 1);
+        }
+    }
+}

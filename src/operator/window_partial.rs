@@ -1,0 +1,111 @@
+//! Pre-aggregation before the exchange: rows become one state per key and slice, so that far less has to travel.
+//!
+//! A slice is handed on when the watermark passes its end, when all slices together hold too much memory, and at every
+//! checkpoint: nothing is kept over one. Lateness is judged by the watermark here, that of the source's partition: a row
+//! whose every window has closed is refused. Pairs of a row and some closed windows are counted where windows fire.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+
+use crate::error::Result;
+use crate::operator::event_time::timestamps;
+use crate::operator::group_table::{GroupLayout, GroupTable};
+use crate::operator::window_aggregate::Windowing;
+use crate::operator::{Input, Operator, Output};
+use crate::time::{Watermark, Window};
+
+/// Memory of all slices above which they are handed on early.
+const MAX_BYTES: usize = 64 << 20;
+
+/// The running `Partial` phase.
+pub(crate) struct WindowPartial {
+    layout: Arc<GroupLayout>,
+    windowing: Windowing,
+    schema: SchemaRef,
+    slices: BTreeMap<Window, Slice>,
+    mark: Watermark,
+}
+
+struct Slice {
+    groups: GroupTable,
+    /// Its memory when it was last touched.
+    bytes: usize,
+}
+
+impl WindowPartial {
+    pub(crate) fn new(layout: Arc<GroupLayout>, windowing: Windowing, schema: SchemaRef) -> Self {
+        WindowPartial { layout, windowing, schema, slices: BTreeMap::new(), mark: Watermark::MIN }
+    }
+
+    fn emit(&self, window: Window, slice: Slice, out: &mut Output) -> Result<()> {
+        let rows = Int64Array::from(slice.groups.rows().to_vec());
+        let states = slice.groups.into_states(&self.layout)?;
+        let (keys, states) = (states.num_rows(), states.columns());
+        let (key_columns, states) = states.split_at(self.layout.key_width());
+        let mut columns = key_columns.to_vec();
+        let time = self.schema.field(columns.len()).data_type();
+        columns.push(timestamps(&vec![window.start; keys], time)?);
+        if let Windowing::Attached { .. } = self.windowing {
+            columns.push(timestamps(&vec![window.end; keys], time)?);
+        }
+        columns.push(Arc::new(rows));
+        columns.extend_from_slice(states);
+        let options = RecordBatchOptions::new().with_row_count(Some(keys));
+        out.emit(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?);
+        Ok(())
+    }
+
+    fn emit_all(&mut self, out: &mut Output) -> Result<()> {
+        let slices = std::mem::take(&mut self.slices);
+        slices.into_iter().try_for_each(|(window, slice)| self.emit(window, slice, out))
+    }
+}
+
+impl Operator for WindowPartial {
+    fn on_batch(&mut self, _: Input, batch: RecordBatch, out: &mut Output) -> Result<()> {
+        let (batch, parts) = self.windowing.split(batch, out)?;
+        let (late, open) = parts.into_iter().partition(|(slice, _)| {
+            let (closed, windows) = self.windowing.closed(*slice, self.mark);
+            closed == windows
+        });
+        self.windowing.refuse_late(&batch, late, self.mark, None, out)?;
+        let open: Vec<_> = open;
+        if open.is_empty() {
+            return Ok(());
+        }
+        let input = self.layout.evaluate(&batch)?;
+        for (window, rows) in open {
+            let slice = match self.slices.entry(window) {
+                std::collections::btree_map::Entry::Occupied(slice) => slice.into_mut(),
+                std::collections::btree_map::Entry::Vacant(place) => {
+                    place.insert(Slice { groups: self.layout.table()?.counting_rows(), bytes: 0 })
+                }
+            };
+            match rows {
+                None => slice.groups.update(&self.layout, &input)?,
+                Some(rows) => slice.groups.update(&self.layout, &input.take(&rows)?)?,
+            }
+            slice.bytes = slice.groups.bytes();
+        }
+        if self.slices.values().map(|slice| slice.bytes).sum::<usize>() > MAX_BYTES {
+            self.emit_all(out)?;
+        }
+        Ok(())
+    }
+
+    fn on_watermark(&mut self, mark: Watermark, out: &mut Output) -> Result<Watermark> {
+        self.mark = self.mark.max(mark);
+        while let Some(first) = self.slices.first_entry().filter(|slice| mark.passed(slice.key().end)) {
+            let (window, slice) = first.remove_entry();
+            self.emit(window, slice, out)?;
+        }
+        Ok(mark)
+    }
+
+    fn on_checkpoint(&mut self, out: &mut Output) -> Result<()> {
+        self.emit_all(out)
+    }
+}

@@ -1,0 +1,305 @@
+//! The state of a window aggregation: slices of groups, and the windows over them that have not fired yet.
+//!
+//! ```text
+//!  slice 0 s   [block][block] + delta ─┐
+//!  slice 2 s   [block]        + delta ─┼─ merged when a window that spans them fires
+//!  slice 4 s                    delta ─┘
+//! ```
+//! A slice holds what rows made of it since the last checkpoint (the delta, a hash table) and what earlier ones made of it
+//! (blocks of states, which a checkpoint writes once). Where windows are given by the rows, each window is a slice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondType};
+use hashbrown::HashMap;
+
+use crate::error::{Error, Result};
+use crate::operator::event_time::timestamps;
+use crate::operator::group_table::{GroupLayout, GroupTable};
+use crate::operator::kept_mark::KeptMark;
+use crate::operator::slice_runs::SliceRuns;
+use crate::operator::window_aggregate::Windowing;
+use crate::state::{BlockId, BlockTable, StateHandles};
+use crate::time::{Watermark, Window, WindowKind};
+
+/// A slice with more blocks than this is compacted into one.
+const MAX_BLOCKS: usize = 8;
+
+impl Windowing {
+    /// Does a slice belong to several windows?
+    pub(crate) fn shared(&self) -> bool {
+        matches!(self, Windowing::Time { kind: WindowKind::Hop { .. } | WindowKind::Cumulate { .. }, .. })
+    }
+
+    /// The windows that `slice` is part of.
+    pub(crate) fn windows_of(&self, slice: Window) -> Vec<Window> {
+        match self {
+            Windowing::Time { kind, .. } => kind.windows_of_slice(slice.start),
+            Windowing::Attached { .. } => vec![slice],
+        }
+    }
+
+    /// How many windows of `slice` have closed at `mark`, and how many there are.
+    pub(crate) fn closed(&self, slice: Window, mark: Watermark) -> (u64, u64) {
+        if !mark.passed(slice.end) {
+            // No window ends before its slices do.
+            return (0, 1);
+        }
+        let windows = self.windows_of(slice);
+        let closed = windows.iter().filter(|window| mark.passed(window.end)).count();
+        (closed as u64, windows.len() as u64)
+    }
+
+    /// When the last window of `slice` ends.
+    fn last_end(&self, slice: Window) -> i64 {
+        match self {
+            Windowing::Time { kind, .. } => kind.last_end_of_slice(slice.start),
+            Windowing::Attached { .. } => slice.end,
+        }
+    }
+}
+
+/// The rows of a batch that fall into one slice; `None` = all of them.
+pub(crate) type SliceRows = (Window, Option<UInt32Array>);
+
+/// Deals rows to slices by their event times (no NULLs). Most batches lie in one slice: then no row is looked at twice.
+pub(crate) fn split_by_time(kind: WindowKind, times: &Int64Array) -> Vec<SliceRows> {
+    let size = kind.slice_size();
+    let slice = |ts: i64| {
+        let start = kind.slice_start(ts);
+        Window { start, end: start + size }
+    };
+    let (Some(least), Some(most)) = (arrow::compute::min(times), arrow::compute::max(times)) else { return Vec::new() };
+    let first = slice(least);
+    if most < first.end {
+        return vec![(first, None)];
+    }
+    deal(times.values().iter().copied(), |ts, of: Window| (of.start..of.end).contains(&ts), slice)
+}
+
+/// Deals rows to the windows they carry (no NULLs).
+pub(crate) fn split_by_window(starts: &Int64Array, ends: &Int64Array) -> Vec<SliceRows> {
+    let windows = starts.values().iter().zip(ends.values()).map(|(start, end)| Window { start: *start, end: *end });
+    deal(windows, |window, of| window == of, |window| window)
+}
+
+fn deal<T: Copy>(rows: impl Iterator<Item = T>, inside: impl Fn(T, Window) -> bool, slice: impl Fn(T) -> Window) -> Vec<SliceRows> {
+    let mut parts: Vec<(Window, Vec<u32>)> = Vec::new();
+    let mut known: HashMap<Window, usize, ahash::RandomState> = HashMap::default();
+    let mut current = 0;
+    for (row, value) in rows.enumerate() {
+        // Neighbours mostly share their slice.
+        if parts.get(current).is_none_or(|(window, _)| !inside(value, *window)) {
+            let window = slice(value);
+            current = *known.entry(window).or_insert_with(|| {
+                parts.push((window, Vec::new()));
+                parts.len() - 1
+            });
+        }
+        parts[current].1.push(row as u32);
+    }
+    if parts.len() == 1 {
+        return vec![(parts[0].0, None)];
+    }
+    parts.into_iter().map(|(window, rows)| (window, Some(rows.into()))).collect()
+}
+
+/// A window's number of groups, their keys and results.
+pub(crate) type Results = (usize, Vec<ArrayRef>);
+
+/// All slices of one operator instance.
+pub(crate) struct WindowSlices {
+    layout: Arc<GroupLayout>,
+    windowing: Windowing,
+    slices: BTreeMap<Window, Slice>,
+    /// Windows that some slice belongs to and that have not fired, as (end, start): the order they fire in.
+    pending: BTreeSet<(i64, i64)>,
+    mark: KeptMark,
+    /// The blocks of all slices. Where windows come with the rows, a last column says when the window ends.
+    table: BlockTable,
+    runs: SliceRuns,
+}
+
+#[derive(Default)]
+struct Slice {
+    /// What came in since the last checkpoint.
+    delta: Option<GroupTable>,
+    /// What came in before.
+    blocks: Vec<(BlockId, RecordBatch)>,
+}
+
+impl WindowSlices {
+    /// Opens the tables; `exchange` are the columns of a state block by which rows are dealt to instances.
+    pub(crate) fn open(state: &mut StateHandles, layout: Arc<GroupLayout>, windowing: Windowing, exchange: Vec<usize>) -> Result<Self> {
+        let mark = KeptMark::open(state)?;
+        let mut fields = layout.state_schema().fields().to_vec();
+        let attached = matches!(windowing, Windowing::Attached { .. });
+        if attached {
+            fields.push(Arc::new(Field::new("window_end", DataType::Timestamp(TimeUnit::Microsecond, None), false)));
+        }
+        let table = state.table("slices", Arc::new(Schema::new(fields)), exchange)?;
+        let runs = SliceRuns::new(&windowing);
+        let mut slices = WindowSlices { layout, windowing, slices: BTreeMap::new(), pending: BTreeSet::new(), mark, table, runs };
+        for (id, block) in slices.table.blocks() {
+            let width = slices.layout.state_schema().fields().len();
+            let end = match &slices.windowing {
+                Windowing::Time { kind, .. } => block.slice + kind.slice_size(),
+                Windowing::Attached { .. } => {
+                    let ends = block.rows.column(width).as_primitive_opt::<TimestampMicrosecondType>();
+                    let end = ends.filter(|ends| !ends.is_empty()).map(|ends| ends.value(0));
+                    end.ok_or_else(|| Error::corrupt("a state block of a window aggregation does not name the end of its window"))?
+                }
+            };
+            let columns: Vec<usize> = (0..width).collect();
+            let rows = block.rows.project(&columns)?;
+            slices.slice(Window { start: block.slice, end }).blocks.push((id, rows));
+        }
+        Ok(slices)
+    }
+
+    /// The watermark reached.
+    pub(crate) fn mark(&self) -> Watermark {
+        self.mark.get()
+    }
+
+    fn slice(&mut self, window: Window) -> &mut Slice {
+        self.slices.entry(window).or_insert_with(|| {
+            let open = self.windowing.windows_of(window).into_iter().filter(|w| !self.mark.get().passed(w.end));
+            self.pending.extend(open.map(|w| (w.end, w.start)));
+            Slice::default()
+        })
+    }
+
+    /// The table into which what belongs to `slice` goes.
+    pub(crate) fn delta(&mut self, slice: Window) -> Result<&mut GroupTable> {
+        if self.slice(slice).delta.is_none() {
+            let table = self.layout.table()?;
+            self.runs.forget_with(slice.start);
+            self.slice(slice).delta = Some(table);
+        }
+        self.slice(slice).delta.as_mut().ok_or_else(|| Error::bug("a slice lost its table"))
+    }
+
+    /// Closes windows up to `mark`, in the order of (end, start); `fired` gets keys and results of each.
+    pub(crate) fn advance(&mut self, mark: Watermark, mut fired: impl FnMut(Window, Results) -> Result<()>) -> Result<()> {
+        self.mark.advance(mark);
+        while let Some(&(end, start)) = self.pending.first().filter(|(end, _)| mark.passed(*end)) {
+            self.pending.pop_first();
+            let window = Window { start, end };
+            let results = if self.windowing.shared() { self.results_of_shared(window)? } else { self.results_of_own(window)? };
+            if let Some(results) = results {
+                fired(window, results)?;
+            }
+        }
+        self.free();
+        Ok(())
+    }
+
+    /// Results of a window that is a slice of its own: it is consumed.
+    fn results_of_own(&mut self, window: Window) -> Result<Option<Results>> {
+        let Some(slice) = self.slices.remove(&window) else { return Ok(None) };
+        for (id, _) in &slice.blocks {
+            self.table.remove(*id);
+        }
+        if slice.blocks.is_empty() {
+            return slice.delta.map(GroupTable::into_results).transpose();
+        }
+        let mut table = self.layout.table()?;
+        for (_, block) in &slice.blocks {
+            table.merge(&self.layout, block.columns(), block.num_rows())?;
+        }
+        if let Some(delta) = slice.delta {
+            let states = delta.into_states(&self.layout)?;
+            table.merge(&self.layout, states.columns(), states.num_rows())?;
+        }
+        table.into_results().map(Some)
+    }
+
+    /// Results of a window whose slices other windows need, too.
+    fn results_of_shared(&mut self, window: Window) -> Result<Option<Results>> {
+        let range = Window { start: window.start, end: i64::MIN }..Window { start: window.end, end: i64::MIN };
+        let dirty: Vec<Window> = self.slices.range(range).filter(|(_, slice)| slice.delta.is_some()).map(|(w, _)| *w).collect();
+        for slice in dirty {
+            self.settle(slice)?;
+        }
+        let (slices, layout) = (&self.slices, &self.layout);
+        let size = self.runs.slice_size();
+        let blocks_of = |start: i64| {
+            let blocks = slices.get(&Window { start, end: start + size }).map_or(&[][..], |slice| &slice.blocks);
+            blocks.iter().map(|(_, block)| block.clone()).collect()
+        };
+        let parts = self.runs.parts(window, layout, &blocks_of)?;
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let mut table = layout.table()?;
+        for part in parts {
+            table.merge(layout, part.columns(), part.num_rows())?;
+        }
+        table.into_results().map(Some)
+    }
+
+    /// Turns the delta of a slice into a block.
+    fn settle(&mut self, window: Window) -> Result<()> {
+        let Some(slice) = self.slices.get_mut(&window) else { return Ok(()) };
+        let Some(delta) = slice.delta.take() else { return Ok(()) };
+        let mut states = delta.into_states(&self.layout)?;
+        if slice.blocks.len() >= MAX_BLOCKS {
+            let all: Vec<RecordBatch> = slice.blocks.drain(..).map(|(id, block)| (self.table.remove(id), block).1).collect();
+            states = self.layout.merge_states(all.iter().chain(std::iter::once(&states)))?;
+        }
+        let mut columns = states.columns().to_vec();
+        if let Windowing::Attached { .. } = self.windowing {
+            columns.push(timestamps(&vec![window.end; states.num_rows()], &DataType::Timestamp(TimeUnit::Microsecond, None))?);
+        }
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(states.num_rows()));
+        let id = self.table.push(window.start, RecordBatch::try_new_with_options(self.table.schema().clone(), columns, &options)?);
+        slice.blocks.push((id, states));
+        Ok(())
+    }
+
+    /// Drops the slices whose every window has fired.
+    fn free(&mut self) {
+        let mark = self.mark.get();
+        while let Some(entry) = self.slices.first_entry() {
+            let window = *entry.key();
+            if !mark.passed(self.windowing.last_end(window)) {
+                break;
+            }
+            for (id, _) in entry.remove().blocks {
+                self.table.remove(id);
+            }
+            self.runs.forget_until(window.start);
+        }
+    }
+
+    /// A checkpoint: all deltas become blocks.
+    pub(crate) fn keep(&mut self) -> Result<()> {
+        self.mark.keep()?;
+        let dirty: Vec<Window> = self.slices.iter().filter(|(_, slice)| slice.delta.is_some()).map(|(window, _)| *window).collect();
+        dirty.into_iter().try_for_each(|window| self.settle(window))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_dealt_to_slices_and_a_batch_within_one_is_not_split() {
+        let kind = WindowKind::Tumble { size: 10, offset: 0 };
+        assert_eq!(split_by_time(kind, &vec![3, 9, 0].into()), [(Window { start: 0, end: 10 }, None)]);
+        let parts = split_by_time(kind, &vec![3, 11, -1, 4].into());
+        let rows = |r: Vec<u32>| Some(UInt32Array::from(r));
+        assert_eq!(
+            parts,
+            [
+                (Window { start: 0, end: 10 }, rows(vec![0, 3])),
+                (Window { start: 10, end: 20 }, rows(vec![1])),
+                (Window { start: -10, end: 0 }, rows(vec![2]))
+            ]
+        );
+    }
+}
