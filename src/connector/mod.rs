@@ -10,6 +10,7 @@ pub mod blackhole;
 mod contract;
 pub mod feed;
 pub mod filesystem;
+pub mod log;
 pub mod options;
 pub mod registry;
 

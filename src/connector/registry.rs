@@ -7,13 +7,13 @@ use std::sync::Arc;
 use arrow::datatypes::FieldRef;
 use parking_lot::Mutex;
 
-use super::{Sink, Source, blackhole, feed, filesystem};
+use super::{Sink, Source, blackhole, feed, filesystem, log};
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::FormatConfig;
 use crate::log::Log;
 
 /// Every connector that a table may name. `table` (a live table) is the planner's.
-pub const CONNECTORS: [&str; 4] = [filesystem::NAME, feed::NAME, blackhole::NAME, "table"];
+pub const CONNECTORS: [&str; 5] = [log::NAME, filesystem::NAME, feed::NAME, blackhole::NAME, "table"];
 
 /// What a connector may use from its surroundings.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ pub struct TableRequest<'a> {
     /// The table's name.
     pub table: &'a str,
     /// `connector`, `format` and the connector's and format's options; those of the planner (`scan.watermark.*`,
-    /// `format.on-error`, `dead-letter`, `retention`) are already taken out.
+    /// `format.on-error`, `dead-letter`) are already taken out.
     pub options: BTreeMap<String, String>,
     /// Physical and metadata columns in declared order.
     pub columns: &'a [FieldRef],
@@ -114,6 +114,7 @@ pub struct ConfiguredSource {
 pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<ConfiguredSource> {
     match take_connector(&mut request)?.as_str() {
         filesystem::NAME => filesystem::source(request, env),
+        log::NAME => log::source(request, env),
         feed::NAME => feed::source(request, env),
         blackhole::NAME => Err(only("blackhole", "a sink", request.table)),
         other => Err(unknown(other)),
@@ -124,6 +125,7 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
 pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn Sink>> {
     match take_connector(&mut request)?.as_str() {
         filesystem::NAME => filesystem::sink(request, env),
+        log::NAME => log::sink(request, env),
         blackhole::NAME => blackhole::sink(&request),
         feed::NAME => Err(only(feed::NAME, "a source", request.table)),
         other => Err(unknown(other)),

@@ -9,7 +9,7 @@ use parking_lot::MutexGuard;
 
 use super::block::{BLOCK_BYTES, Block, BlockBuilder, MAX_RECORD_BYTES, Record};
 use super::index::{Bounds, Entry, Lies};
-use super::stage::SinkState;
+use super::stage::{Begun, SinkState};
 use super::{Log, Topic, keys, now_micros};
 use crate::error::{Error, Kind, Result};
 
@@ -101,13 +101,15 @@ pub(super) struct Writer {
     next_block: u64,
     /// What sinks have committed, as far as it was needed.
     pub(super) sinks: BTreeMap<String, SinkState>,
+    /// Sinks of runs that have begun and not yet staged anything.
+    pub(super) begun: BTreeMap<String, Begun>,
     /// When retention is looked at again.
     pub(super) expire_next: Instant,
 }
 
 impl Writer {
     pub(super) fn new(next_block: u64) -> Self {
-        Writer { next_block, sinks: BTreeMap::new(), expire_next: Instant::now() }
+        Writer { next_block, sinks: BTreeMap::new(), begun: BTreeMap::new(), expire_next: Instant::now() }
     }
 }
 
@@ -126,7 +128,7 @@ impl Log {
     }
 
     /// Appends `batch` as what `sink` has for `epoch`; `None`, and nothing is done, when that epoch (or a later one) is
-    /// already there. So a commit may be repeated after a crash.
+    /// already there. So a commit may be repeated after a crash. Epochs of one sink id only grow, over restarts too.
     pub fn append_epoch(&self, sink: &str, epoch: u64, batch: Batch) -> Result<Option<Vec<Appended>>> {
         keys::check_sink_id(sink)?;
         let mut writer = self.shared.writer.lock();
@@ -222,6 +224,10 @@ impl<'a> Commit<'a> {
 
     pub(super) fn remove_block(&mut self, id: u64) {
         self.batch.remove(&self.log.shared.blocks, keys::block(id));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
     }
 
     /// Notes in a sink's state where the partitions touched will end.

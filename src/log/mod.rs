@@ -145,9 +145,7 @@ impl Log {
         if let Some(topic) = self.shared.topics.read().get(name) {
             return match (topic.partitions() == partitions, topic.retention_micros() == retention_micros) {
                 (true, true) => Ok(topic.clone()),
-                (false, _) => {
-                    Err(Error::input(format!("topic '{name}' exists with {} partitions; it cannot get {partitions}", topic.partitions())))
-                }
+                (false, _) => Err(mismatch(topic, partitions)),
                 (true, false) => Err(Error::input(format!("topic '{name}' exists with another retention"))),
             };
         }
@@ -162,6 +160,24 @@ impl Log {
         self.shared.topics.write().insert(name.to_owned(), topic.clone());
         drop(writer);
         Ok(topic)
+    }
+
+    /// The topic of this name, or a new one with `partitions` (`default_partitions` when not stated) and `retention_micros`.
+    /// One that exists must have the partitions that are stated; its retention stays as it is.
+    pub fn topic_or_create(
+        &self,
+        name: &str,
+        partitions: Option<u32>,
+        default_partitions: u32,
+        retention_micros: Option<i64>,
+    ) -> Result<Topic> {
+        if let Some(topic) = self.shared.topics.read().get(name).cloned() {
+            return match partitions {
+                Some(stated) if stated != topic.partitions() => Err(mismatch(&topic, stated)),
+                _ => Ok(topic),
+            };
+        }
+        self.create_topic(name, partitions.unwrap_or(default_partitions), retention_micros)
     }
 
     /// All topics, by name.
@@ -255,8 +271,13 @@ impl Log {
     }
 }
 
+fn mismatch(topic: &Topic, stated: u32) -> Error {
+    let (name, there) = (topic.name(), topic.partitions());
+    Error::input(format!("topic '{name}' exists with {there} partitions, not {stated}; partitions cannot be changed"))
+}
+
 /// The clock: microseconds since 1970.
-fn now_micros() -> i64 {
+pub fn now_micros() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
@@ -377,7 +398,9 @@ mod tests {
         for _ in 0..2 {
             let log = Log::open(dir.path()).unwrap();
             let topic = log.topic("t").unwrap();
-            log.begin_sink("s", Some(1), &stages[..2]).unwrap();
+            log.begin_sink("s", &stages[..1]).unwrap();
+            log.begin_sink("s", &stages[1..2]).unwrap();
+            assert!(log.stage("s").unwrap().id() > stages[2], "ids are not used twice");
             log.commit_stages("s", 1, &stages[..2]).unwrap();
             log.commit_stages("s", 1, &stages[..2]).unwrap();
             assert_eq!(values(&log, &topic, 0, 0), ["between", "a", &long]);
@@ -385,7 +408,7 @@ mod tests {
             assert_eq!(log.shared.blocks.len().unwrap(), 1);
             let lost = log.commit_stages("s", 2, &[stages[2]]).unwrap_err();
             assert_eq!(lost.kind(), Kind::Corrupt, "rows that were thrown away are not taken for committed");
-            assert!(log.stage("s").unwrap().id() > stages[2], "ids are not used twice");
+            assert_eq!(log.commit_stages("s", 2, &[99]).unwrap_err().kind(), Kind::Corrupt, "a stage the log never saw");
         }
     }
 

@@ -5,9 +5,10 @@
 //! commit  entry moves to r<topic>\0<partition><next offset>, for all stages of the epoch in one batch
 //! ```
 //! Rows are written once: a commit moves index entries, not rows. Offsets are given at commit, so several sinks may
-//! share a topic and an abandoned stage leaves no gap. Why a commit may be repeated: an entry is removed from its
-//! stage by the same batch that makes it visible, so a stage that is still there has not been committed, and one that
-//! is gone has been (its epoch is checked against the one the sink's state names).
+//! share a topic and an abandoned stage leaves no gap. Why a commit may be repeated: an entry leaves its stage in the
+//! same batch that makes it visible, so a stage that is still there has not been committed, and one that is gone has
+//! been, unless it was thrown away (the sink's state keeps those ids) or is newer than the sink's state knows (then the
+//! log is older than the checkpoint): both are told.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,9 @@ use super::append::{Appended, Batch, Commit, Writer};
 use super::index::{Entry, Lies};
 use super::{Log, VERSION, keys};
 use crate::error::{Error, Place, Result};
+
+/// How many ids of stages thrown away a sink's state remembers.
+const DISCARDED_KEPT: usize = 1000;
 
 /// What a sink has committed; kept in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +30,17 @@ pub(super) struct SinkState {
     pub(super) epoch: u64,
     /// Id of the next stage: never used twice.
     next_stage: u64,
+    /// Stages thrown away, the newest [`DISCARDED_KEPT`] of them.
+    discarded: Vec<u64>,
     /// Topic, partition and the offset at which the partition ended after this sink's last commit to it.
     pub(super) ends: Vec<(String, u32, i64)>,
+}
+
+/// What a run is about to do with a sink.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Begun {
+    /// Stages that restored checkpoints name.
+    keep: Vec<u64>,
 }
 
 /// Rows of a sink that are durable but not visible, until [`Log::commit_stages`].
@@ -49,7 +62,11 @@ impl Stage {
     /// Makes the records durable, not visible.
     pub fn write(&mut self, batch: Batch) -> Result<()> {
         let mut writer = self.log.shared.writer.lock();
+        let state = self.log.sink_state(&mut writer, &self.sink)?;
         let mut commit = Commit::new(&self.log, &mut writer);
+        if self.blocks == 0 {
+            commit.put_sink(&self.sink, &state)?;
+        }
         for (topic, partition, block) in batch.into_blocks() {
             let entry = commit.store(&block);
             let mut value = partition.to_le_bytes().to_vec();
@@ -75,37 +92,13 @@ fn parse_staged<'a>(sink: &str, value: &'a [u8]) -> Result<(&'a str, u32, Entry<
 }
 
 impl Log {
-    /// To be called before a sink stages: throws away all its stages but those of `keep`, which a restored checkpoint
-    /// names and which are to be committed again. `epoch`: the restored one; `None` starts anew at epoch 0.
-    pub fn begin_sink(&self, sink: &str, epoch: Option<u64>, keep: &[u64]) -> Result<()> {
+    /// To be called when a run begins, before [`Log::stage`]: names the stages that its restored checkpoint relies on.
+    /// All other stages of the sink are thrown away when the first new one is opened. (Not at once: several sinks of a
+    /// run may go by one id, each with stages of its own to keep.)
+    pub fn begin_sink(&self, sink: &str, keep: &[u64]) -> Result<()> {
         keys::check_sink_id(sink)?;
         let mut writer = self.shared.writer.lock();
-        let mut state = self.sink_state(&mut writer, sink)?;
-        let restored = epoch.unwrap_or(0);
-        if epoch.is_some() && state.epoch > restored {
-            tracing::warn!(
-                sink,
-                committed = state.epoch,
-                restored,
-                "going back behind rows that this sink has already made visible: they will be there twice"
-            );
-        }
-        state.epoch = state.epoch.min(restored);
-        let mut commit = Commit::new(self, &mut writer);
-        for guard in self.shared.index.prefix(keys::staged_by(sink)) {
-            let (key, value) = guard.into_inner().map_err(|e| self.fault("read the staged rows", e))?;
-            let (id, _) = keys::parse_staged(&key).ok_or_else(|| Error::corrupt("a staged key is damaged").at(Place::thing(sink)))?;
-            state.next_stage = state.next_stage.max(id + 1);
-            if !keep.contains(&id) {
-                if let Lies::Apart(block) = parse_staged(sink, &value)?.2.lies {
-                    commit.remove_block(block);
-                }
-                commit.remove(&key);
-            }
-        }
-        commit.put_sink(sink, &state)?;
-        commit.finish()?;
-        writer.sinks.insert(sink.to_owned(), state);
+        writer.begun.entry(sink.to_owned()).or_default().keep.extend_from_slice(keep);
         Ok(())
     }
 
@@ -113,12 +106,42 @@ impl Log {
     pub fn stage(&self, sink: &str) -> Result<Stage> {
         keys::check_sink_id(sink)?;
         let mut writer = self.shared.writer.lock();
+        let begun = writer.begun.remove(sink);
+        if let Some(Begun { keep }) = begun {
+            self.discard_stages(&mut writer, sink, &keep)?;
+        }
         let mut state = self.sink_state(&mut writer, sink)?;
         let id = state.next_stage;
         state.next_stage += 1;
-        // Not written here: `begin_sink` counts on from the stages that it finds, and a commit writes the state.
+        // Not on disk yet: the first write of the stage puts it there, beside its rows.
         writer.sinks.insert(sink.to_owned(), state);
         Ok(Stage { log: self.clone(), sink: sink.to_owned(), id, blocks: 0 })
+    }
+
+    /// Throws away all stages of `sink` but those of `keep`.
+    fn discard_stages(&self, writer: &mut Writer, sink: &str, keep: &[u64]) -> Result<()> {
+        let mut state = self.sink_state(writer, sink)?;
+        let mut commit = Commit::new(self, writer);
+        for guard in self.shared.index.prefix(keys::staged_by(sink)) {
+            let (key, value) = guard.into_inner().map_err(|e| self.fault("read the staged rows", e))?;
+            let (id, _) = keys::parse_staged(&key).ok_or_else(|| Error::corrupt("a staged key is damaged").at(Place::thing(sink)))?;
+            if keep.contains(&id) {
+                continue;
+            }
+            if let Lies::Apart(block) = parse_staged(sink, &value)?.2.lies {
+                commit.remove_block(block);
+            }
+            commit.remove(&key);
+            if state.discarded.last() != Some(&id) {
+                state.discarded.push(id);
+            }
+        }
+        let old = state.discarded.len().saturating_sub(DISCARDED_KEPT);
+        state.discarded.drain(..old);
+        commit.put_sink(sink, &state)?;
+        commit.finish()?;
+        writer.sinks.insert(sink.to_owned(), state);
+        Ok(())
     }
 
     /// Makes the stages of `epoch` visible together; those already visible are left as they are, so it may be repeated.
@@ -136,13 +159,16 @@ impl Log {
                 commit.remove(&key);
                 blocks += 1;
             }
-            if blocks == 0 && epoch > state.epoch {
-                return Err(Error::corrupt(format!(
-                    "the rows that sink '{sink}' prepared for epoch {epoch} are missing from the log, and it has committed only up to epoch {}; restore the data directory from a copy",
-                    state.epoch
-                ))
-                .at(Place::thing("log")));
-            }
+            let why = match blocks {
+                0 if state.discarded.contains(stage) => "were thrown away when an older checkpoint was restored",
+                0 if *stage >= state.next_stage => "are missing: the log is older than the checkpoint",
+                _ => continue,
+            };
+            let text = format!("the rows that sink '{sink}' prepared for epoch {epoch} {why}; restore another checkpoint");
+            return Err(Error::corrupt(text).at(Place::thing("log")));
+        }
+        if commit.is_empty() {
+            return Ok(Vec::new());
         }
         state.epoch = state.epoch.max(epoch);
         commit.sink_ends(&mut state);
@@ -160,7 +186,7 @@ impl Log {
         }
         match self.shared.index.get(keys::sink(sink)).map_err(|e| self.fault("read a sink's state", e))? {
             Some(value) => parse_state(sink, &value),
-            None => Ok(SinkState { version: VERSION, epoch: 0, next_stage: 1, ends: Vec::new() }),
+            None => Ok(SinkState { version: VERSION, epoch: 0, next_stage: 1, discarded: Vec::new(), ends: Vec::new() }),
         }
     }
 

@@ -79,6 +79,11 @@ impl Topic {
         Ok(self.bounds(partition)?.end)
     }
 
+    /// Bytes that the partition's records take.
+    pub fn size_bytes(&self, partition: u32) -> Result<u64> {
+        Ok(self.bounds(partition)?.bytes)
+    }
+
     /// Tells of records as they come into a partition.
     pub fn follow(&self, partition: u32) -> Result<Follower> {
         Ok(Follower(self.sender(partition)?.subscribe()))

@@ -1,0 +1,89 @@
+//! Describes a topic as a sink: exactly once, with the epochs of the checkpoints.
+
+use arrow::datatypes::SchemaRef;
+use serde::{Deserialize, Serialize};
+
+use super::options::LogOptions;
+use super::writer::{KeyPlan, LogWriter};
+use super::{NAME, topic};
+use crate::connector::registry::{Environment, LogHandle};
+use crate::connector::{Prepared, Sink, Writer};
+use crate::error::{Error, Result, did_you_mean};
+use crate::format::FormatConfig;
+use crate::state::StateHandles;
+
+/// What a writer has prepared.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Staged {
+    /// Id of the stage that holds the rows.
+    pub stage: u64,
+    /// How many.
+    pub rows: u64,
+}
+
+/// A topic to write.
+#[derive(Debug)]
+pub struct LogSink {
+    topic: String,
+    /// Under which the log knows this sink: its stages, its epochs.
+    id: String,
+    options: LogOptions,
+    format: FormatConfig,
+    schema: SchemaRef,
+    /// Columns of the key.
+    key: Vec<usize>,
+    log: LogHandle,
+}
+
+impl LogSink {
+    /// The sink of `table`.
+    pub fn new(table: &str, options: LogOptions, format: FormatConfig, schema: SchemaRef, env: &Environment) -> Result<Self> {
+        let names = options.key_fields.iter().flat_map(|text| text.split(';')).map(str::trim).filter(|name| !name.is_empty());
+        let key = names.map(|name| {
+            schema.index_of(name).map_err(|_| {
+                let near = did_you_mean(name, schema.fields().iter().map(|f| f.name().as_str()));
+                Error::input(format!("connector '{NAME}': option 'key.fields': no column '{name}' in {table}{near}"))
+            })
+        });
+        let key = key.collect::<Result<Vec<usize>>>()?;
+        let topic = options.topic.clone().unwrap_or_else(|| table.to_owned());
+        let id = format!("{}/{table}", env.run.pipeline);
+        Ok(LogSink { topic, id, options, format, schema, key, log: env.log.clone() })
+    }
+}
+
+impl Sink for LogSink {
+    fn describe(&self) -> String {
+        format!("{NAME} {}", self.topic)
+    }
+
+    fn identity(&self) -> String {
+        format!("{NAME} {}", self.topic)
+    }
+
+    fn start(&self, restored: Option<&[Prepared]>) -> Result<()> {
+        let log = self.log.open()?;
+        topic(&log, &self.topic, &self.options)?;
+        log.begin_sink(&self.id, &stages(restored.unwrap_or_default())?)
+    }
+
+    fn open(&self, _task: usize, _state: &mut StateHandles) -> Result<Box<dyn Writer>> {
+        let log = self.log.open()?;
+        let topic = log.topic(&self.topic)?;
+        let key = KeyPlan::new(&self.key, &self.schema)?;
+        Ok(Box::new(LogWriter::new(log, topic, self.id.clone(), self.format.encoder(&self.schema)?, key)))
+    }
+
+    fn commit(&self, epoch: u64, prepared: &[Prepared]) -> Result<()> {
+        self.log.open()?.commit_stages(&self.id, epoch, &stages(prepared)?).map(|_| ())
+    }
+}
+
+fn stages(prepared: &[Prepared]) -> Result<Vec<u64>> {
+    let stage = |p: &Prepared| {
+        let staged: Result<Staged, _> = serde_json::from_value(p.0.clone());
+        staged.map(|s| s.stage).map_err(|e| Error::corrupt(format!("{} is nothing that a log sink prepared", p.0)).because(e))
+    };
+    prepared.iter().map(stage).collect()
+}

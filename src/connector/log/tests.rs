@@ -1,0 +1,151 @@
+//! The connector as a pipeline uses it.
+
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+
+use super::writer::{KeyPlan, LogWriter};
+use crate::connector::contract::{check_source, source_of};
+use crate::connector::registry::Environment;
+use crate::connector::{Partition, Position, Prepared, Read, Writer};
+use crate::error::{Kind, Result};
+use crate::format::{Encoder, Records};
+use crate::log::{Batch, Log, Record};
+
+/// Writes the first column as lines.
+#[derive(Debug)]
+struct FirstColumn;
+
+impl Encoder for FirstColumn {
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        let column = arrow::array::AsArray::as_string_view(batch.column(0));
+        for value in column.iter() {
+            out.extend_from_slice(value.unwrap_or_default().as_bytes());
+            out.push(b'\n');
+        }
+        Ok(())
+    }
+}
+
+fn environment(unbounded: bool) -> (tempfile::TempDir, Environment) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut env = Environment::new(dir.path(), dir.path(), "p");
+    env.run.unbounded = unbounded;
+    (dir, env)
+}
+
+fn put(log: &Log, topic: &str, partition: u32, values: &[&str]) {
+    let topic = log.topic_or_create(topic, None, 2, None).unwrap();
+    let mut batch = Batch::default();
+    for (n, value) in values.iter().enumerate() {
+        batch.push(&topic, partition, &Record::new(value.as_bytes(), n as i64 * 1_000)).unwrap();
+    }
+    log.append(batch).unwrap();
+}
+
+/// All records of a partition, with their offsets.
+fn stored(log: &Log, topic: &str, partition: u32) -> Vec<String> {
+    let topic = log.topic(topic).unwrap();
+    let records = log.read(&topic, partition, 0, 1 << 30).unwrap();
+    (0..records.len()).map(|i| String::from_utf8(records.value(i).unwrap().to_vec()).unwrap()).collect()
+}
+
+fn rows(names: &[&str]) -> RecordBatch {
+    let columns: Vec<FieldRef> =
+        vec![Arc::new(Field::new("name", DataType::Utf8View, true)), Arc::new(Field::new("n", DataType::Int64, true))];
+    let n = Int64Array::from_iter_values(names.iter().map(|name| name.len() as i64));
+    RecordBatch::try_new(Arc::new(Schema::new(columns)), vec![Arc::new(StringViewArray::from(names.to_vec())), Arc::new(n)]).unwrap()
+}
+
+#[tokio::test]
+async fn a_bounded_read_ends_where_the_topic_ended_when_it_began() {
+    let (_dir, env) = environment(false);
+    let log = env.log.open().unwrap();
+    put(&log, "t", 0, &["a", "b"]);
+    put(&log, "t", 0, &["c"]);
+    put(&log, "t", 1, &["d"]);
+    let source = source_of(&[("connector", "log")], &env).unwrap();
+    assert_eq!(check_source(source.as_ref()).await, [vec!["a", "b", "c"], vec!["d"]]);
+
+    let partition = Partition { index: 0, name: "t[0]".into() };
+    let mut reader = source.open(&partition, None).await.unwrap();
+    put(&log, "t", 0, &["too late"]);
+    let mut seen = 0;
+    while let Read::Chunk(chunk) = reader.read().await.unwrap() {
+        let Records::Framed(framed) = chunk.records else { panic!() };
+        seen += framed.offsets.len();
+        reader = source.open(&partition, Some(&reader.position())).await.unwrap();
+    }
+    assert_eq!(seen, 3, "also when it is restored on the way");
+}
+
+#[tokio::test]
+async fn a_pipeline_makes_its_topic_and_waits_for_records() {
+    let (_dir, env) = environment(true);
+    let source = source_of(&[("connector", "log"), ("topic", "orders"), ("partitions", "3")], &env).unwrap();
+    let partitions = source.partitions().await.unwrap();
+    assert_eq!(partitions.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["orders[0]", "orders[1]", "orders[2]"]);
+    let mut reader = source.open(&partitions[1], None).await.unwrap();
+    assert!(matches!(reader.read().await.unwrap(), Read::Idle));
+    put(&env.log.open().unwrap(), "orders", 1, &["a"]);
+    assert!(matches!(reader.read().await.unwrap(), Read::Chunk(_)));
+    assert_eq!(reader.position(), Position(serde_json::json!({"offset": 1})));
+    let ahead = source.open(&partitions[1], Some(&Position(serde_json::json!({"offset": 2})))).await;
+    assert_eq!(ahead.err().map(|e| e.kind()), Some(Kind::Corrupt), "a log shorter than the checkpoint says");
+}
+
+#[tokio::test]
+async fn reading_begins_where_the_options_say() {
+    let (_dir, env) = environment(false);
+    put(&env.log.open().unwrap(), "t", 0, &["a", "b", "c"]);
+    let partition = Partition { index: 0, name: "t[0]".into() };
+    let starts: [(&[(&str, &str)], i64); 4] = [
+        (&[], 0),
+        (&[("scan.startup.mode", "latest-offset")], 3),
+        (&[("scan.startup.mode", "timestamp"), ("scan.startup.timestamp-millis", "1")], 1),
+        (&[("scan.startup.mode", "specific-offsets"), ("scan.startup.specific-offsets", "partition:0,offset:2;partition:1,offset:0")], 2),
+    ];
+    for (options, offset) in starts {
+        let options: Vec<_> = [("connector", "log")].iter().chain(options).copied().collect();
+        let reader = source_of(&options, &env).unwrap().open(&partition, None).await.unwrap();
+        assert_eq!(reader.position().0["offset"], offset, "{options:?}");
+    }
+    let told = |options: &[(&str, &str)]| source_of(options, &env).unwrap_err().to_string();
+    assert_eq!(
+        told(&[("connector", "log"), ("scan.startup.mode", "timestamp")]),
+        "connector 'log': 'scan.startup.mode'='timestamp' needs 'scan.startup.timestamp-millis'"
+    );
+    assert!(told(&[("connector", "log"), ("scan.startup.mode", "earliest")]).contains("did you mean 'earliest-offset'?"));
+    assert!(told(&[("connector", "log"), ("format", "jsn")]).contains("did you mean 'json'?"));
+}
+
+#[test]
+fn rows_go_to_the_partition_of_their_key_and_are_seen_when_committed() {
+    let (_dir, env) = environment(true);
+    let log = env.log.open().unwrap();
+    let topic = log.create_topic("t", 2, None).unwrap();
+    let writer = |key| LogWriter::new(log.clone(), topic.clone(), "p/t".into(), Box::new(FirstColumn), key);
+    let staged = |prepared: Option<Prepared>| prepared.unwrap().0["stage"].as_u64().unwrap();
+
+    let mut keyed = writer(KeyPlan::Text(0));
+    keyed.write(&rows(&["k1", "k2", "k3", "k1"])).unwrap();
+    let stage = staged(keyed.prepare(1).unwrap());
+    assert_eq!(keyed.prepare(2).unwrap(), None, "nothing written, nothing prepared");
+    assert_eq!((topic.end_offset(0).unwrap(), topic.end_offset(1).unwrap()), (0, 0));
+    log.commit_stages("p/t", 1, &[stage]).unwrap();
+    for partition in 0..2 {
+        for value in stored(&log, "t", partition) {
+            assert_eq!(topic.partition_of(value.as_bytes()), partition);
+        }
+    }
+    assert_eq!(stored(&log, "t", 0).len() + stored(&log, "t", 1).len(), 4);
+
+    // Without a key batches take turns; a record may hold a line break.
+    let mut keyless = writer(KeyPlan::None);
+    keyless.write(&rows(&["x\ny", "z"])).unwrap();
+    let stage = staged(keyless.prepare(2).unwrap());
+    log.commit_stages("p/t", 2, &[stage]).unwrap();
+    let all = [stored(&log, "t", 0), stored(&log, "t", 1)].concat();
+    assert!(all.contains(&"x\ny".to_owned()) && all.contains(&"z".to_owned()), "{all:?}");
+}
