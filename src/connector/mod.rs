@@ -8,10 +8,14 @@
 pub mod blackhole;
 #[cfg(test)]
 mod contract;
+pub mod datagen;
 pub mod feed;
 pub mod filesystem;
+mod generated;
 pub mod log;
+pub mod nexmark;
 pub mod options;
+pub mod print;
 pub mod registry;
 
 use async_trait::async_trait;

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use arrow::datatypes::FieldRef;
 use parking_lot::Mutex;
 
-use super::{Sink, Source, blackhole, feed, filesystem, log};
+use super::{Sink, Source, blackhole, datagen, feed, filesystem, log, nexmark, print};
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::FormatConfig;
 use crate::log::Log;
 
 /// Every connector that a table may name. `table` (a live table) is the planner's.
-pub const CONNECTORS: [&str; 5] = [log::NAME, filesystem::NAME, feed::NAME, blackhole::NAME, "table"];
+pub const CONNECTORS: [&str; 8] =
+    [log::NAME, filesystem::NAME, feed::NAME, datagen::NAME, nexmark::NAME, print::NAME, blackhole::NAME, "table"];
 
 /// What a connector may use from its surroundings.
 #[derive(Debug, Clone)]
@@ -116,7 +117,9 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
         filesystem::NAME => filesystem::source(request, env),
         log::NAME => log::source(request, env),
         feed::NAME => feed::source(request, env),
-        blackhole::NAME => Err(only("blackhole", "a sink", request.table)),
+        datagen::NAME => datagen::source(&request),
+        nexmark::NAME => nexmark::source(&request),
+        name @ (print::NAME | blackhole::NAME) => Err(only(name, "written to", request.table)),
         other => Err(unknown(other)),
     }
 }
@@ -126,8 +129,9 @@ pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn 
     match take_connector(&mut request)?.as_str() {
         filesystem::NAME => filesystem::sink(request, env),
         log::NAME => log::sink(request, env),
+        print::NAME => print::sink(&request),
+        name @ (feed::NAME | datagen::NAME | nexmark::NAME) => Err(only(name, "read", request.table)),
         blackhole::NAME => blackhole::sink(&request),
-        feed::NAME => Err(only(feed::NAME, "a source", request.table)),
         other => Err(unknown(other)),
     }
 }
@@ -146,6 +150,6 @@ fn unknown(name: &str) -> Error {
     }
 }
 
-fn only(connector: &str, kind: &str, table: &str) -> Error {
-    Error::input(format!("connector '{connector}' is only {kind}: table '{table}' cannot be used the other way"))
+fn only(connector: &str, done: &str, table: &str) -> Error {
+    Error::input(format!("table '{table}': connector '{connector}' can only be {done}"))
 }
