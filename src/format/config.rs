@@ -1,35 +1,171 @@
-//! A table's `'format'` and its options.
+//! `'format'='…'` and its options, from the text of a table to a decoder or an encoder.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use serde::de::DeserializeOwned;
 
+use super::csv::CsvOptions;
+use super::json::JsonOptions;
+use super::raw::RawOptions;
 use super::{DecodeSpec, DecoderRef, Encoder};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, did_you_mean};
 
 /// A format with its options.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FormatConfig {
-    /// The connector hands over columns itself (parquet, generators).
+    /// `'format'='json'`: one JSON object a record.
+    Json(JsonOptions),
+    /// `'format'='csv'`: one delimited line a record.
+    Csv(CsvOptions),
+    /// `'format'='raw'`: the whole record is the one column.
+    Raw(RawOptions),
+    /// Columns already (parquet, generators): picked by name and cast.
     Rows,
-    /// A format of bytes, by name.
-    Bytes(String),
 }
 
+/// The formats that `'format'` may name.
+const NAMES: [&str; 3] = ["json", "csv", "raw"];
+
 impl FormatConfig {
-    /// Reads the format's options, removing them from `options`.
+    /// The format of this name with its options: takes the keys that begin with `name.` out of `options`. An unknown
+    /// name, an unknown option of the format or a value that does not fit is an error that names it.
     pub fn from_options(format: &str, options: &mut BTreeMap<String, String>) -> Result<FormatConfig> {
-        options.retain(|key, _| !key.starts_with(format));
-        Ok(FormatConfig::Bytes(format.to_owned()))
+        let own = take_prefixed(options, format);
+        Ok(match format {
+            "json" => {
+                let json: JsonOptions = typed(format, own)?;
+                json.check()?;
+                FormatConfig::Json(json)
+            }
+            "csv" => {
+                let csv: CsvOptions = typed(format, own)?;
+                csv.check()?;
+                FormatConfig::Csv(csv)
+            }
+            "raw" => {
+                let raw: RawOptions = typed(format, own)?;
+                raw.check()?;
+                FormatConfig::Raw(raw)
+            }
+            other => return Err(Error::input(format!("no format '{other}'{}", did_you_mean(other, NAMES)))),
+        })
     }
 
-    /// The decoder for the columns that a scan needs.
+    /// Its name as in `'format'='…'`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            FormatConfig::Json(_) => "json",
+            FormatConfig::Csv(_) => "csv",
+            FormatConfig::Raw(_) => "raw",
+            FormatConfig::Rows => "rows",
+        }
+    }
+
+    /// Were undecodable records asked to be skipped (`….ignore-parse-errors`)? The default of `'format.on-error'` then.
+    pub fn skips_undecodable(&self) -> bool {
+        match self {
+            FormatConfig::Json(json) => json.ignore_parse_errors,
+            FormatConfig::Csv(csv) => csv.ignore_parse_errors,
+            FormatConfig::Raw(_) | FormatConfig::Rows => false,
+        }
+    }
+
+    /// A decoder of the columns of `spec`. A column whose type or origin the format cannot give is an error.
     pub fn decoder(&self, spec: DecodeSpec) -> Result<DecoderRef> {
-        Err(Error::input(format!("no decoder for {self:?} and {} columns", spec.first.len() + spec.rest.len())))
+        match self {
+            FormatConfig::Json(json) => json.decoder(&spec),
+            FormatConfig::Csv(csv) => csv.decoder(&spec),
+            FormatConfig::Raw(raw) => raw.decoder(&spec),
+            FormatConfig::Rows => Ok(Arc::new(super::rows::PickColumns::new(&spec)?)),
+        }
     }
 
-    /// The encoder for rows of `schema`.
+    /// An encoder of batches of `schema`. A column whose type the format cannot write is an error.
     pub fn encoder(&self, schema: &SchemaRef) -> Result<Box<dyn Encoder>> {
-        Err(Error::input(format!("no encoder for {self:?} and {} columns", schema.fields().len())))
+        match self {
+            FormatConfig::Json(json) => json.encoder(schema),
+            FormatConfig::Csv(csv) => csv.encoder(schema),
+            FormatConfig::Raw(raw) => raw.encoder(schema),
+            FormatConfig::Rows => Err(Error::input("rows cannot be written as bytes: choose 'format'='json' or 'csv'")),
+        }
+    }
+}
+
+/// Takes the options whose keys begin with `prefix.`, without it.
+fn take_prefixed(options: &mut BTreeMap<String, String>, prefix: &str) -> BTreeMap<String, String> {
+    let mut own = BTreeMap::new();
+    options.retain(|key, value| {
+        // `format.on-error` and the like are the table's, whatever the format is called.
+        let Some(name) = key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.')) else { return true };
+        own.insert(name.to_owned(), std::mem::take(value));
+        false
+    });
+    own
+}
+
+/// The options of `format` as its struct; names the option, the value and what was expected.
+fn typed<T: DeserializeOwned + serde::Serialize + Default>(format: &str, own: BTreeMap<String, String>) -> Result<T> {
+    let known = match serde_json::to_value(T::default()) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => return Err(Error::bug(format!("the options of '{format}' are no struct"))),
+    };
+    let mut fields = serde_json::Map::new();
+    for (key, text) in own {
+        let Some(default) = known.get(&key) else {
+            let near = did_you_mean(&key, known.keys().map(String::as_str));
+            return Err(Error::input(format!("no option '{format}.{key}'{near}")));
+        };
+        let value = match (default, text.as_str()) {
+            (serde_json::Value::Bool(_), text) if text.eq_ignore_ascii_case("true") => true.into(),
+            (serde_json::Value::Bool(_), text) if text.eq_ignore_ascii_case("false") => false.into(),
+            (serde_json::Value::Bool(_), _) => {
+                return Err(Error::input(format!("'{format}.{key}' = '{text}': expected true or false")));
+            }
+            _ => serde_json::Value::from(text),
+        };
+        // One at a time, so that the message can name the one that does not fit.
+        let alone = serde_json::Map::from_iter([(key.clone(), value.clone())]);
+        if let Err(error) = serde_json::from_value::<T>(alone.into()) {
+            return Err(Error::input(format!("'{format}.{key}' = {value}: {error}")));
+        }
+        fields.insert(key, value);
+    }
+    serde_json::from_value(fields.into()).map_err(|error| Error::input(format!("options of '{format}': {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_format_takes_its_own_options_and_leaves_the_others() {
+        let mut given = options(&[("json.ignore-parse-errors", "TRUE"), ("path", "/x"), ("format.on-error", "skip")]);
+        let config = FormatConfig::from_options("json", &mut given).unwrap();
+        assert!(config.skips_undecodable());
+        assert_eq!(given, options(&[("path", "/x"), ("format.on-error", "skip")]));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_the_nearest_match() {
+        for (format, key, value, message) in [
+            ("jsno", "path", "x", "no format 'jsno'; did you mean 'json'?"),
+            ("json", "json.ignore-parse-error", "true", "no option 'json.ignore-parse-error'; did you mean 'ignore-parse-errors'?"),
+            ("json", "json.fail-on-missing-field", "yes", "'json.fail-on-missing-field' = 'yes': expected true or false"),
+            (
+                "json",
+                "json.timestamp-format.standard",
+                "ISO",
+                "'json.timestamp-format.standard' = \"ISO\": unknown variant `ISO`, expected `SQL` or `ISO-8601`",
+            ),
+        ] {
+            let error = FormatConfig::from_options(format, &mut options(&[(key, value)])).unwrap_err();
+            assert_eq!(error.message(), message);
+        }
     }
 }

@@ -2,11 +2,31 @@
 //!
 //! Comes in: a [`Chunk`] of raw records. Goes out: a [`Decoded`] batch of just the columns asked for, plus the records
 //! that were refused. Always holds: a malformed record never poisons its batch, it leaves as a [`Rejected`] with its
-//! offset; rows keep the order of their records. Read `json.rs` first.
+//! offset; rows keep the order of their records.
+//!
+//! ```text
+//!  bytes ── json/find · csv · raw · cloudevents ──▶ cells (where values stand) ── column/ ──▶ Arrow
+//!           └──────────────── late: first columns, judge, rest columns ────────────────┘
+//! ```
+//! Read `json/mod.rs` first, then `late.rs`.
 
+mod column;
 mod config;
+mod csv;
+mod json;
+mod late;
+mod metadata;
+mod number;
+mod raw;
+mod rows;
+mod span;
+mod time_text;
 
 pub use config::FormatConfig;
+pub use csv::CsvOptions;
+pub use json::{JsonOptions, MapNullKey};
+pub use raw::RawOptions;
+pub use time_text::TimestampFormat;
 
 use std::sync::Arc;
 
@@ -114,6 +134,8 @@ pub struct DecodeSpec {
     pub rest: Vec<DecodeColumn>,
     /// Fill [`Decoded::offsets`].
     pub offsets: bool,
+    /// Names of all payload columns of the table in declared order, read or not: csv finds its fields by position.
+    pub payload: Vec<String>,
 }
 
 /// A column to decode.
