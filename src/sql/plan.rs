@@ -17,6 +17,7 @@
 
 use std::sync::Arc;
 
+use datafusion::common::TableReference;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableSource};
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
@@ -70,26 +71,15 @@ impl<'a> Planner<'a> {
         Ok(PlannedInsert { table, rows })
     }
 
-    /// The plan of a view as declared, its columns renamed; not yet optimised.
+    /// The plan of a view as declared, not yet optimised.
     pub(super) fn view(&self, view: &ViewDef) -> Result<LogicalPlan> {
-        let plan = self.query(&view.query)?;
-        if view.columns.is_empty() {
-            return Ok(plan);
-        }
-        let given = plan.schema().fields().len();
-        if given != view.columns.len() {
-            let text = format!("view '{}' names {} columns, its query has {given}", view.name.value, view.columns.len());
-            return Err(Error::input(text).at(view.name.place.clone()));
-        }
-        let renamed: Vec<Expr> =
-            plan.schema().columns().into_iter().zip(&view.columns).map(|(column, name)| Expr::Column(column).alias(name)).collect();
-        Ok(LogicalPlanBuilder::from(plan).project(renamed)?.build()?)
+        let tables = CatalogTables { catalog: self.catalog };
+        view_plan(&Scope::new(&tables, self.catalog.functions()), view)
     }
 
     fn query(&self, query: &Query) -> Result<LogicalPlan> {
         let tables = CatalogTables { catalog: self.catalog };
-        let scope = Scope::new(&tables, self.catalog.functions());
-        scope.query(&query.value).map_err(|e| place::of_planner(&query.place.name, e).at(query.place.clone()))
+        query_plan(&Scope::new(&tables, self.catalog.functions()), query)
     }
 
     fn analysed(&self, plan: LogicalPlan, query: &Query) -> Result<LogicalPlan> {
@@ -101,8 +91,29 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// The plan of a query as written; errors have their place.
+pub(super) fn query_plan(scope: &Scope, query: &Query) -> Result<LogicalPlan> {
+    scope.query(&query.value).map_err(|e| place::of_planner(&query.place.name, e).at(query.place.clone()))
+}
+
+/// The plan of a view's query, its columns renamed as the view names them.
+pub(super) fn view_plan(scope: &Scope, view: &ViewDef) -> Result<LogicalPlan> {
+    let plan = query_plan(scope, &view.query)?;
+    if view.columns.is_empty() {
+        return Ok(plan);
+    }
+    let given = plan.schema().fields().len();
+    if given != view.columns.len() {
+        let text = format!("view '{}' names {} columns, its query has {given}", view.name.value, view.columns.len());
+        return Err(Error::input(text).at(view.name.place.clone()));
+    }
+    let renamed: Vec<Expr> =
+        plan.schema().columns().into_iter().zip(&view.columns).map(|(column, name)| Expr::Column(column).alias(name)).collect();
+    Ok(LogicalPlanBuilder::from(plan).project(renamed)?.build()?)
+}
+
 fn analyse(plan: LogicalPlan) -> DfResult<LogicalPlan> {
-    Analyzer::new().execute_and_check(plan, &super::scope::options(), |_, _| {})
+    Analyzer::with_rules(super::scope::analyzer_rules()).execute_and_check(plan, &super::scope::options(), |_, _| {})
 }
 
 fn optimize(plan: LogicalPlan) -> DfResult<LogicalPlan> {
@@ -127,24 +138,27 @@ struct CatalogTables<'a> {
 }
 
 impl Tables for CatalogTables<'_> {
-    fn table(&self, name: &str) -> Result<Arc<dyn TableSource>> {
-        let planner = Planner::new(self.catalog);
-        Ok(match self.catalog.find(name)? {
+    fn table(&self, name: &TableReference) -> Result<Arc<dyn TableSource>> {
+        let TableReference::Bare { table } = name else {
+            return Err(Error::input(format!("'{name}': catalogs and databases are not supported, name the table alone")));
+        };
+        let scope = Scope::new(self, self.catalog.functions());
+        Ok(match self.catalog.find(table)? {
             Entry::Table(table) => table.clone(),
-            Entry::View(view) => Arc::new(ViewSource::new(planner.view(view)?)),
-            Entry::MaterializedView(view, _) => Arc::new(ViewSource::new(planner.query(&view.query)?)),
+            Entry::View(view) => Arc::new(ViewSource::new(view_plan(&scope, view)?)),
+            Entry::MaterializedView(view, _) => Arc::new(ViewSource::new(query_plan(&scope, &view.query)?)),
         })
     }
 }
 
 /// A view: DataFusion puts its plan where it is named.
-struct ViewSource {
+pub(super) struct ViewSource {
     plan: LogicalPlan,
     schema: arrow::datatypes::SchemaRef,
 }
 
 impl ViewSource {
-    fn new(plan: LogicalPlan) -> Self {
+    pub(super) fn new(plan: LogicalPlan) -> Self {
         let schema = Arc::new(plan.schema().as_arrow().clone());
         ViewSource { plan, schema }
     }

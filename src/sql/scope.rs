@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DFSchema, TableReference};
-use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::error::Result as DfResult;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 
@@ -20,14 +21,14 @@ use super::types::FlinkTypes;
 /// Finds tables by name.
 pub(super) trait Tables {
     /// The table, or an error that names it and the nearest match.
-    fn table(&self, name: &str) -> crate::error::Result<Arc<dyn TableSource>>;
+    fn table(&self, name: &TableReference) -> crate::error::Result<Arc<dyn TableSource>>;
 }
 
 /// No tables: expressions of a table's own columns are planned with it.
 pub(super) struct NoTables;
 
 impl Tables for NoTables {
-    fn table(&self, name: &str) -> crate::error::Result<Arc<dyn TableSource>> {
+    fn table(&self, name: &TableReference) -> crate::error::Result<Arc<dyn TableSource>> {
         Err(crate::error::Error::input(format!("'{name}': no query can stand here")))
     }
 }
@@ -67,10 +68,6 @@ impl<'a> Scope<'a> {
         simplifier.simplify(simplifier.coerce(expr, schema)?)
     }
 
-    pub(super) fn options(&self) -> &Arc<ConfigOptions> {
-        &self.options
-    }
-
     fn planner(&self) -> SqlToRel<'_, Self> {
         SqlToRel::new_with_options(self, ParserOptions::from(&self.options.sql_parser))
     }
@@ -90,16 +87,18 @@ pub(super) fn options() -> ConfigOptions {
     options
 }
 
+/// DataFusion's analysis.
+pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    Analyzer::new().rules
+}
+
 pub(super) fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
     SessionStateDefaults::default_expr_planners()
 }
 
 impl ContextProvider for Scope<'_> {
     fn get_table_source(&self, name: TableReference) -> DfResult<Arc<dyn TableSource>> {
-        let TableReference::Bare { table } = &name else {
-            return Err(DataFusionError::Plan(format!("'{name}': catalogs and databases are not supported, name the table alone")));
-        };
-        Ok(self.tables.table(table)?)
+        Ok(self.tables.table(&name)?)
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {

@@ -19,21 +19,30 @@ pub struct Functions {
     higher_order: HashMap<String, Arc<HigherOrderUDF>>,
     aggregate: HashMap<String, Arc<AggregateUDF>>,
     window: HashMap<String, Arc<WindowUDF>>,
+    /// Those that stand over DataFusion's, in the order they were added.
+    own_scalar: Vec<Arc<ScalarUDF>>,
+    own_aggregate: Vec<Arc<AggregateUDF>>,
 }
 
 impl Default for Functions {
     /// DataFusion's and Flink's.
     fn default() -> Self {
-        let mut functions =
-            Functions { scalar: HashMap::new(), higher_order: HashMap::new(), aggregate: HashMap::new(), window: HashMap::new() };
+        let mut functions = Functions {
+            scalar: HashMap::new(),
+            higher_order: HashMap::new(),
+            aggregate: HashMap::new(),
+            window: HashMap::new(),
+            own_scalar: Vec::new(),
+            own_aggregate: Vec::new(),
+        };
         for f in SessionStateDefaults::default_scalar_functions() {
-            functions.add_scalar(f);
+            add(&mut functions.scalar, f.name(), f.aliases(), &f);
         }
         for f in SessionStateDefaults::default_higher_order_functions() {
             functions.higher_order.insert(f.name().to_lowercase(), f);
         }
         for f in SessionStateDefaults::default_aggregate_functions() {
-            functions.add_aggregate(f);
+            add(&mut functions.aggregate, f.name(), f.aliases(), &f);
         }
         for f in SessionStateDefaults::default_window_functions() {
             add(&mut functions.window, f.name(), f.aliases(), &f);
@@ -49,11 +58,13 @@ impl Functions {
     /// Adds a scalar function, or replaces the one of that name.
     pub fn add_scalar(&mut self, function: Arc<ScalarUDF>) {
         add(&mut self.scalar, function.name(), function.aliases(), &function);
+        self.own_scalar.push(function);
     }
 
     /// Adds an aggregate function, or replaces the one of that name.
     pub fn add_aggregate(&mut self, function: Arc<AggregateUDF>) {
         add(&mut self.aggregate, function.name(), function.aliases(), &function);
+        self.own_aggregate.push(function);
     }
 
     /// The scalar function of that name, in any case of letters.
@@ -74,6 +85,16 @@ impl Functions {
     /// The window function of that name.
     pub fn window(&self, name: &str) -> Option<Arc<WindowUDF>> {
         self.window.get(&name.to_lowercase()).cloned()
+    }
+
+    /// The scalar functions that stand over DataFusion's, in order.
+    pub(super) fn own_scalar(&self) -> &[Arc<ScalarUDF>] {
+        &self.own_scalar
+    }
+
+    /// The aggregate functions that stand over DataFusion's, in order.
+    pub(super) fn own_aggregate(&self) -> &[Arc<AggregateUDF>] {
+        &self.own_aggregate
     }
 
     /// Names of the scalar functions.
