@@ -7,6 +7,7 @@ pub mod format;
 pub mod log;
 pub mod metrics;
 pub mod operator;
+pub mod server;
 pub mod sql;
 pub mod state;
 pub mod table;

@@ -297,6 +297,11 @@ pub struct TableWriter {
 }
 
 impl TableWriter {
+    /// Schema of the rows it takes.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.table.spec.schema
+    }
+
     /// Takes rows in the table's schema: appended, or upserted where the table has a primary key (the later row stands).
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         if batch.num_columns() != self.table.spec.schema.fields().len() {
