@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use crate::error::{Error, Place};
+use crate::error::Error;
 
 /// Turns an error of the storage engine into ours; `doing` completes "cannot …".
 pub(super) fn storage(dir: &Path, doing: &str, error: fjall::Error) -> Error {
@@ -42,7 +42,7 @@ fn io(dir: &Path, doing: &str, cause: std::io::Error) -> Error {
 }
 
 fn damaged(dir: &Path, doing: &str) -> Error {
-    Error::corrupt(format!("cannot {doing}: the log in {} is damaged; restore it from a copy", dir.display())).at(Place::thing("log"))
+    Error::corrupt(format!("cannot {doing}: the log in {} is damaged; restore it from a copy", dir.display()))
 }
 
 #[cfg(test)]

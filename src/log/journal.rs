@@ -116,8 +116,10 @@ fn scan(bytes: &[u8], newest: bool, seen: &mut Seen) -> Scan {
     let mut position = 0;
     while position < end {
         let (batch, fault) = match read_batch(bytes, position) {
-            Ok(batch) if seen.sequence.is_some_and(|last| batch.sequence <= last) => (batch, "its sequence number does not grow"),
-            Ok(batch) if !batch.sound => (batch, "it fails its checksum"),
+            Ok(batch) if seen.sequence.is_some_and(|last| batch.sequence <= last) => {
+                (batch, "the sequence number of a batch does not grow")
+            }
+            Ok(batch) if !batch.sound => (batch, "a batch fails its checksum"),
             Ok(batch) => {
                 seen.sequence = Some(batch.sequence);
                 if let Some((topic, partition, base, count)) = batch.last_records(bytes) {
@@ -129,7 +131,7 @@ fn scan(bytes: &[u8], newest: bool, seen: &mut Seen) -> Scan {
             Err(fault) => (Batch::unread(position), fault),
         };
         let sound_after = next_sound_batch(bytes, position + 1, end, seen.sequence);
-        let written_to_its_end = batch.end <= end && batch.end > position || bytes[..end].ends_with(TRAILER);
+        let written_to_its_end = (batch.end > position && batch.end <= end) || bytes[..end].ends_with(TRAILER);
         let whole = written_to_its_end && !has_hole(&bytes[position..end]);
         if newest && sound_after.is_none() && !whole {
             return Scan::Torn { kept: position, end };
@@ -145,7 +147,7 @@ fn scan(bytes: &[u8], newest: bool, seen: &mut Seen) -> Scan {
     Scan::Sound
 }
 
-/// A batch whose structure reads.
+/// A batch whose structure reads (its end may not).
 struct Batch {
     sequence: u64,
     /// Its checksum holds.
@@ -180,7 +182,7 @@ impl Batch {
 
 /// Reads the batch that begins at `start`; an error when its structure does not read.
 fn read_batch(bytes: &[u8], start: usize) -> Result<Batch, &'static str> {
-    const CUT: &str = "it is cut off";
+    const CUT: &str = "a batch is cut off";
     let head = bytes.get(start..start + START_BYTES).ok_or(CUT)?;
     if head[0] != START {
         return Err("no batch begins here");
@@ -207,10 +209,8 @@ fn read_batch(bytes: &[u8], start: usize) -> Result<Batch, &'static str> {
         }
     }
     let tail = bytes.get(position..position + END_BYTES).ok_or(CUT)?;
-    if tail[0] != END || tail[9..] != *TRAILER {
-        return Err("its end is missing");
-    }
-    let sound = count > 0 && xxh3_64(&bytes[start + START_BYTES..position]) == u64_at(tail, 1);
+    let ended = tail[0] == END && tail[9..] == *TRAILER;
+    let sound = ended && count > 0 && xxh3_64(&bytes[start + START_BYTES..position]) == u64_at(tail, 1);
     Ok(Batch { sequence, sound, items, end: position + END_BYTES })
 }
 
@@ -252,4 +252,99 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Log, Record, append};
+
+    /// The journal of a log with some appends, without the zeros at its end, and where its batches begin.
+    fn journal() -> (Vec<u8>, Vec<usize>) {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let log = Log::open(dir.path()).unwrap();
+            let topic = log.create_topic("orders", 2, None).unwrap();
+            for n in 0..4_usize {
+                let mut batch = append::Batch::default();
+                let long = "long".repeat(n % 2 * 1100);
+                batch.push(&topic, 1, &Record::new(b"first", 0)).unwrap();
+                batch.push(&topic, 1, &Record::new(long.as_bytes(), 0)).unwrap();
+                batch.push(&topic, 0, &Record::new(b"other", 0)).unwrap();
+                log.append(batch).unwrap();
+            }
+        }
+        let mut bytes = std::fs::read(dir.path().join("db/0.jnl")).unwrap();
+        bytes.truncate(without_zeros(&bytes));
+        let mut starts = Vec::new();
+        let mut position = 0;
+        while position < bytes.len() {
+            starts.push(position);
+            position = read_batch(&bytes, position).unwrap().end;
+        }
+        (bytes, starts)
+    }
+
+    fn scan_newest(bytes: &[u8]) -> Scan {
+        scan(bytes, true, &mut Seen::default())
+    }
+
+    #[test]
+    fn a_tail_torn_at_any_byte_is_cut_off() {
+        let (bytes, starts) = journal();
+        let last = starts[starts.len() - 1];
+        assert_eq!(scan_newest(&bytes), Scan::Sound);
+        for cut in last + 1..bytes.len() {
+            let torn = Scan::Torn { kept: last, end: without_zeros(&bytes[..cut]) };
+            assert_eq!(scan_newest(&bytes[..cut]), torn, "cut at {cut}");
+            let mut filled = bytes[..cut].to_vec();
+            filled.resize(bytes.len() + 5000, 0);
+            assert_eq!(scan_newest(&filled), torn, "cut at {cut}, zeros behind");
+            assert!(matches!(scan(&bytes[..cut], false, &mut Seen::default()), Scan::Damaged { .. }), "not in an older file");
+        }
+        assert_eq!(scan_newest(&bytes[..last]), Scan::Sound);
+    }
+
+    #[test]
+    fn a_batch_that_misses_a_sector_is_torn_only_when_it_is_the_last() {
+        let (mut bytes, starts) = journal();
+        let last = starts[starts.len() - 1];
+        bytes[last + 600..last + 600 + SECTOR_BYTES].fill(0);
+        assert_eq!(scan_newest(&bytes), Scan::Torn { kept: last, end: bytes.len() });
+        let (mut bytes, starts) = journal();
+        let earlier = starts[starts.len() - 3];
+        bytes[earlier + 600..earlier + 600 + SECTOR_BYTES].fill(0);
+        assert!(matches!(scan_newest(&bytes), Scan::Damaged { .. }));
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_damage_with_topic_and_offset() {
+        let (bytes, starts) = journal();
+        let mut places = std::collections::BTreeSet::new();
+        for at in 0..bytes.len() {
+            let start = starts[starts.partition_point(|s| *s <= at) - 1];
+            if (5..START_BYTES).contains(&(at - start)) {
+                // The sequence number has no checksum; that it grows is all that is known of it.
+                continue;
+            }
+            let mut bad = bytes.clone();
+            bad[at] ^= 1 << (at % 8);
+            let Scan::Damaged { at: found, place, .. } = scan_newest(&bad) else { panic!("byte {at}") };
+            assert_eq!(found, start, "byte {at}");
+            places.extend(place);
+        }
+        let told: Vec<_> = places.iter().filter(|(topic, ..)| topic == "orders").map(|(_, p, o)| (*p, *o)).collect();
+        assert!([(0, 0), (1, 2), (1, 4), (1, 6)].iter().all(|p| told.contains(p) || told.contains(&(0, p.1 / 2))), "{told:?}");
+    }
+
+    #[test]
+    fn a_journal_stored_as_a_record_is_no_batch() {
+        let (bytes, starts) = journal();
+        let last = starts[starts.len() - 1];
+        // A batch being written whose record is an older journal.
+        let mut torn = bytes[..last + START_BYTES + 1].to_vec();
+        torn.extend_from_slice(&bytes[..last]);
+        torn.push(7);
+        assert!(matches!(scan_newest(&torn), Scan::Torn { kept, .. } if kept == last));
+    }
 }

@@ -32,7 +32,7 @@ impl Log {
         let mut pieces: Vec<Piece> = Vec::new();
         let (mut total, mut next) = (0, from);
         for guard in self.entries(topic, partition, from, bounds.end)? {
-            let (key, value) = guard.into_inner().map_err(|e| self.fault("read the log", e))?;
+            let (key, value) = guard.into_inner().map_err(|e| self.fault("read the log", e).at(topic.place(partition, next)))?;
             let (base, entry) = parse(topic, partition, next, &key, &value)?;
             if base > next || (base < next && !pieces.is_empty()) {
                 break;
@@ -108,10 +108,11 @@ impl Log {
                 let start = value.len() - block.len();
                 Ok(Bytes::from_owner(value.clone()).slice(start..))
             }
-            Lies::Apart(id) => match self.shared.blocks.get(keys::block(id)).map_err(|e| self.fault("read the log", e))? {
-                Some(block) => Ok(Bytes::from_owner(block)),
-                None => Err(Error::corrupt(format!("block {id}, which holds the record, is missing")).at(topic.place(partition, base))),
-            },
+            Lies::Apart(id) => {
+                let found = self.shared.blocks.get(keys::block(id)).map_err(|e| self.fault("read the log", e));
+                let block = found.and_then(|b| b.ok_or_else(|| Error::corrupt(format!("block {id}, which holds the record, is missing"))));
+                Ok(Bytes::from_owner(block.map_err(|e| e.at(topic.place(partition, base)))?))
+            }
         }
     }
 }
