@@ -9,6 +9,7 @@ pub mod chain;
 pub mod channel;
 pub mod coordinator;
 pub mod dead_letter;
+pub mod explain;
 pub mod fingerprint;
 pub mod graph;
 pub mod layout;

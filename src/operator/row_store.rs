@@ -90,6 +90,7 @@ impl RowStore {
             sources: Vec::new(),
             run: 0,
         };
+        let mut small = Vec::new();
         for (id, block) in store.table.blocks() {
             let rows = block.rows.num_rows();
             if rows > CHUNK_ROWS / 2 && rows <= CHUNK_ROWS {
@@ -99,8 +100,11 @@ impl RowStore {
                 store.slices.entry(block.slice).or_default().open = None;
             } else {
                 store.table.remove(id);
-                store.append(block.slice, block.rows, &mut Vec::new())?;
+                small.push((block.slice, block.rows));
             }
+        }
+        for (slice, rows) in small {
+            store.append(slice, rows, &mut Vec::new())?;
         }
         Ok(store)
     }

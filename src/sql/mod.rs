@@ -13,6 +13,7 @@ pub mod dialect;
 mod forms;
 pub mod functions;
 mod insert;
+pub mod lower;
 mod parse;
 mod place;
 pub mod plan;

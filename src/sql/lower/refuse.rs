@@ -1,0 +1,135 @@
+//! What is refused, each with its name, the reason and what to write instead. One function per refusal: the texts are tested.
+
+use datafusion::common::Spans;
+use datafusion::logical_expr::Expr;
+
+use crate::error::{Error, Place, did_you_mean};
+
+/// An unwindowed, unbounded-in-time join.
+pub(super) fn regular_join(kind: &str) -> Error {
+    Error::input(format!(
+        "a regular {kind} join is not supported yet: it would keep all rows of both sides for ever; bound it in time \
+         (b.ts BETWEEN a.ts - INTERVAL '5' MINUTE AND a.ts + INTERVAL '5' MINUTE) or join windows on window_start and window_end"
+    ))
+}
+
+/// An interval join with one bound missing.
+pub(super) fn half_open_interval(missing: &str) -> Error {
+    Error::input(format!(
+        "the interval join has no {missing} bound on the time between its sides; give both, as in \
+         b.ts BETWEEN a.ts - INTERVAL '5' MINUTE AND a.ts + INTERVAL '5' MINUTE"
+    ))
+}
+
+/// A window join on only one edge.
+pub(super) fn half_window_join(missing: &str) -> Error {
+    Error::input(format!("a window join needs equality of both window_start and window_end; that of {missing} is missing"))
+}
+
+/// NOT IN over a nullable column.
+pub(super) fn not_in() -> Error {
+    Error::input("NOT IN over a stream is not supported: one NULL would have to undo all rows; write NOT EXISTS")
+}
+
+/// A comparison of NULLs as equal.
+pub(super) fn null_equal_join() -> Error {
+    Error::input("a join whose NULL keys are equal (IS NOT DISTINCT FROM, INTERSECT, EXCEPT) is not supported over a stream")
+}
+
+/// GROUP BY without a window.
+pub(super) fn unwindowed_group_by() -> Error {
+    Error::input(
+        "GROUP BY without a window is not supported yet: its results would change with every row; group by window_start and \
+         window_end of TABLE(TUMBLE(…)), or use an OVER aggregate",
+    )
+}
+
+/// GROUP BY only one edge of a window.
+pub(super) fn half_window_group_by(missing: &str) -> Error {
+    Error::input(format!("a window aggregation groups by both window_start and window_end; {missing} is missing in GROUP BY"))
+}
+
+/// A window over a column that is no time attribute.
+pub(super) fn window_over_value<'a>(function: &str, column: &str, time_columns: impl Iterator<Item = &'a str> + Clone) -> Error {
+    let hint = if time_columns.clone().next().is_none() {
+        "; declare one with WATERMARK FOR … AS … in CREATE TABLE and pass it on unchanged".to_owned()
+    } else {
+        match did_you_mean(column, time_columns.clone()) {
+            near if near.is_empty() => format!("; there is {}", time_columns.collect::<Vec<_>>().join(", ")),
+            near => near,
+        }
+    };
+    Error::input(format!("{function} needs an event-time column, and '{column}' is not one (or no longer: it was computed on){hint}"))
+}
+
+/// OVER ordered by something else than event time.
+pub(super) fn over_not_by_time(order: &str) -> Error {
+    Error::input(format!(
+        "OVER must be ordered by the event-time column, ascending, not by {order}; a Top-N needs window_start and window_end \
+         in PARTITION BY and a filter on ROW_NUMBER() above it"
+    ))
+}
+
+/// A function that OVER does not know.
+pub(super) fn over_function(function: &str) -> Error {
+    Error::input(format!("{function}() OVER is not supported over a stream; there are the aggregates and ROW_NUMBER()"))
+}
+
+/// FILTER in an OVER aggregate.
+pub(super) fn over_filter(function: &str) -> Error {
+    Error::input(format!("FILTER in {function}() OVER is not supported; write {function}(CASE WHEN … THEN … END) OVER"))
+}
+
+/// A frame that OVER does not know.
+pub(super) fn over_frame(frame: &str) -> Error {
+    Error::input(format!(
+        "the frame {frame} is not supported over a stream: it must end at CURRENT ROW and begin UNBOUNDED PRECEDING, n PRECEDING \
+         (ROWS) or a fixed interval PRECEDING (RANGE)"
+    ))
+}
+
+/// A rank filter without an upper bound.
+pub(super) fn rank_without_end() -> Error {
+    Error::input("a window Top-N needs an upper bound on ROW_NUMBER(), as in WHERE rownum <= 10")
+}
+
+/// ORDER BY at the end of a stream.
+pub(super) fn order_by() -> Error {
+    Error::input(
+        "ORDER BY over a stream is not supported: it never ends; order the query over the result (eagre sql), or use ROW_NUMBER() per window",
+    )
+}
+
+/// LIMIT on a stream.
+pub(super) fn limit() -> Error {
+    Error::input(
+        "LIMIT over a stream is not supported: which rows come first is chance; use ROW_NUMBER() per window, or limit the query over the result",
+    )
+}
+
+/// A plan node that a stream has no meaning for.
+pub(super) fn node(name: &str) -> Error {
+    Error::input(format!("{name} is not supported over a stream"))
+}
+
+/// A table that cannot be read as a stream.
+pub(super) fn not_a_stream(table: &str) -> Error {
+    Error::input(format!("'{table}' cannot be read as a stream of rows"))
+}
+
+/// A subquery used as a value.
+pub(super) fn subquery() -> Error {
+    Error::input("a subquery as a value is not supported over a stream; join its windows instead")
+}
+
+/// Where an expression stands in `statement`'s file, if its columns know.
+pub(super) fn place_of(expr: &Expr, statement: &Place) -> Option<Place> {
+    let columns = expr.column_refs();
+    let first = columns.into_iter().filter_map(|c| spans_start(&c.spans)).min()?;
+    Some(Place::text(statement.name.clone(), first.0, first.1))
+}
+
+fn spans_start(spans: &Spans) -> Option<(u64, u64)> {
+    let span = spans.first()?;
+    (span.start.line > 0).then_some((span.start.line, span.start.column))
+}

@@ -1,0 +1,331 @@
+//! A table to a source: which columns are decoded for every record, which only for those that pass the filter, event
+//! time and watermark, and what leaves the scan.
+//!
+//! ```text
+//!  CREATE TABLE events (type, customerId, ts, amount, rt AS TO_TIMESTAMP_LTZ(ts, 3), WATERMARK FOR rt AS rt - INTERVAL '5' SECOND)
+//!  SELECT customerId, amount, rt … WHERE type = 'OrderCreated'
+//!    first   ts, type                   event time TO_TIMESTAMP_LTZ(ts, 3), filter type = 'OrderCreated'
+//!    rest    customerId, amount         only of records that pass
+//!    output  customerId, amount, rt
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
+use datafusion::common::{Column, DFSchema};
+use datafusion::logical_expr::{Expr, TableScan};
+
+use super::share::{self, Demand, declared, scan_filter, scanned_columns};
+use super::stream::{Role, Stream, StreamColumn, column};
+use super::time_columns::Linear;
+use super::{Lowering, refuse};
+use crate::connector::options;
+use crate::connector::registry::TableRequest;
+use crate::dataflow::graph::{NodeId, NodeKind, OnError, SEQ_COLUMN, ScanSpec, SourceNode, TimeSpec, WatermarkExpr};
+use crate::error::{Error, Result, did_you_mean};
+use crate::format::{ColumnOrigin, DecodeColumn, DecodeSpec};
+use crate::sql::catalog::{ColumnKind, TableDef};
+use crate::sql::declared::DeclaredTable;
+
+/// The source of a table, as its scans find it.
+#[derive(Debug, Clone)]
+pub(super) struct SourceStream {
+    node: NodeId,
+    schema: SchemaRef,
+    /// Per column of the table that leaves the source: its place in `schema`.
+    places: BTreeMap<usize, usize>,
+    /// The event-time column of the table.
+    time: Option<usize>,
+    /// Every scan has this one filter, and the source applies it.
+    filtered: bool,
+    unbounded: bool,
+}
+
+/// The options of a table that are the planner's, not the connector's.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScanOptions {
+    /// Declare a partition idle after this long without records (`'10 s'`); not set: never.
+    #[serde(rename = "scan.watermark.idle-timeout", default, deserialize_with = "crate::time::deserialize_some_micros")]
+    idle_timeout_micros: Option<i64>,
+    /// Judge lateness by row (`on-event`, the default) or by batch (`on-periodic`: results then depend on timing).
+    #[serde(rename = "scan.watermark.emit.strategy", default)]
+    emit: Emit,
+    /// Keep the partitions of all inputs within this much event time of each other.
+    #[serde(rename = "scan.watermark.alignment.max-drift", default, deserialize_with = "crate::time::deserialize_some_micros")]
+    max_drift_micros: Option<i64>,
+    /// `wall-clock`: event time goes on with the clock while there is no traffic. Default `none`.
+    #[serde(rename = "scan.watermark.advance", default)]
+    advance: Advance,
+    /// A row further ahead of the clock than this never drives the watermark: it is refused.
+    #[serde(rename = "scan.watermark.max-future-skew", default, deserialize_with = "crate::time::deserialize_some_micros")]
+    max_future_skew_micros: Option<i64>,
+    /// What happens to records that cannot be decoded: `dead-letter` (default), `skip`, `fail`.
+    #[serde(rename = "format.on-error", default)]
+    on_error: OnErrorOption,
+    /// Where dead letters go: `table` (the default) is the live table `dead_letters`.
+    #[serde(rename = "dead-letter", default)]
+    dead_letter: DeadLetter,
+}
+
+/// Names of the options above.
+pub(super) const PLANNER_OPTIONS: [&str; 7] = [
+    "scan.watermark.idle-timeout",
+    "scan.watermark.emit.strategy",
+    "scan.watermark.alignment.max-drift",
+    "scan.watermark.advance",
+    "scan.watermark.max-future-skew",
+    "format.on-error",
+    "dead-letter",
+];
+
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Emit {
+    #[default]
+    OnEvent,
+    OnPeriodic,
+}
+
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Advance {
+    #[default]
+    None,
+    WallClock,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OnErrorOption {
+    Fail,
+    Skip,
+    #[default]
+    DeadLetter,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum DeadLetter {
+    #[default]
+    Table,
+}
+
+impl Lowering<'_> {
+    /// Adds the source that serves all scans of a table.
+    pub(super) fn open_source(&mut self, demand: &Demand<'_>) -> Result<()> {
+        let table = demand.table;
+        let (filter, same) = demand.filter();
+        let mut output = demand.columns.clone();
+        if !same {
+            output.extend(demand.filter_columns()?);
+        }
+        let filter = filter.map(|f| inline(f, table)).transpose()?;
+        let watermark = table.watermark.as_ref().zip(table.def.watermark.as_ref());
+        let time = watermark.map(|(_, def)| time_column(table, &def.column)).transpose()?;
+        let outputs: Vec<(usize, Expr)> =
+            output.iter().map(|at| Ok((*at, inline(column_expr(table, *at), table)?))).collect::<Result<_>>()?;
+        let event_time = time.map(|at| inline(column_expr(table, at), table)).transpose()?;
+        let watermark_expr = watermark.map(|(expr, _)| inline(expr.clone(), table)).transpose()?;
+
+        let mut first = BTreeSet::new();
+        for expr in filter.iter().chain(&event_time).chain(&watermark_expr) {
+            first.extend(columns_of(expr, table)?);
+        }
+        let mut rest = BTreeSet::new();
+        for (_, expr) in &outputs {
+            rest.extend(columns_of(expr, table)?);
+        }
+        let rest: Vec<usize> = rest.difference(&first).copied().collect();
+        let decoded = first.iter().chain(&rest).map(|at| table.schema.fields()[*at].clone()).collect::<Vec<_>>();
+        let decoded = DFSchema::try_from(Schema::new(decoded))?;
+
+        let spec = DecodeSpec {
+            first: first.iter().map(|at| decode_column(table, *at)).collect(),
+            rest: rest.iter().map(|at| decode_column(table, *at)).collect(),
+            offsets: demand.seq,
+            payload: payload_columns(table),
+        };
+        let (request_options, scan_options) = split_options(&table.def)?;
+        let columns: Vec<FieldRef> =
+            table.schema.fields().iter().zip(&table.def.columns).filter(|(_, c)| !is_computed(&c.kind)).map(|(f, _)| f.clone()).collect();
+        let request =
+            TableRequest { table: &table.def.name, options: request_options, columns: &columns, primary_key: &table.def.primary_key };
+        let scanned = self.outside.scan(request, spec)?;
+
+        let mut places = BTreeMap::new();
+        let mut output = Vec::new();
+        for (at, expr) in &outputs {
+            places.insert(*at, output.len());
+            let expr = self.physical(expr, &decoded)?;
+            output.push((expr, table.schema.fields()[*at].clone()));
+        }
+        let mut fields: Vec<FieldRef> = output.iter().map(|(_, field)| field.clone()).collect();
+        if demand.seq {
+            fields.push(Arc::new(Field::new(SEQ_COLUMN, DataType::Int64, false)));
+        }
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        let spec = ScanSpec {
+            decoder: scanned.decoder,
+            first: first.len(),
+            event_time: event_time.map(|e| self.physical(&e, &decoded)).transpose()?,
+            filter: filter.map(|f| self.physical(&f, &decoded)).transpose()?,
+            output,
+            seq: demand.seq,
+            schema: schema.clone(),
+        };
+        let time_spec = match watermark {
+            None => None,
+            Some((expr, def)) => Some(TimeSpec {
+                watermark: match delay(expr, table, &def.column)? {
+                    Some(micros) => WatermarkExpr::Delay(micros),
+                    None => {
+                        let inlined = inline(expr.clone(), table)?;
+                        WatermarkExpr::Expr(self.physical(&inlined, &decoded)?)
+                    }
+                },
+                idle_timeout_micros: scan_options.idle_timeout_micros,
+                advance_by_wall_clock: scan_options.advance == Advance::WallClock,
+                max_future_skew_micros: scan_options.max_future_skew_micros,
+                max_drift_micros: scan_options.max_drift_micros,
+                per_row: scan_options.emit == Emit::OnEvent,
+            }),
+        };
+        let DeadLetter::Table = scan_options.dead_letter;
+        let on_error = match scan_options.on_error {
+            OnErrorOption::Fail => OnError::Fail,
+            OnErrorOption::Skip => OnError::Skip,
+            OnErrorOption::DeadLetter => OnError::DeadLetter,
+        };
+        let unbounded = !scanned.source.bounded();
+        let source = SourceNode { source: scanned.source, scan: Arc::new(spec), time: time_spec, on_error };
+        let node = self.graph.add(table.def.name.clone(), NodeKind::Source(source), Vec::new());
+        self.sources.insert(table.def.name.clone(), SourceStream { node, schema, places, time, filtered: same, unbounded });
+        Ok(())
+    }
+
+    /// One scan of a table: its columns of the shared source, and its own filter if others have another.
+    pub(super) fn scan(&mut self, scan: &TableScan) -> Result<Stream> {
+        let table = declared(scan)?;
+        let source =
+            self.sources.get(&table.def.name).ok_or_else(|| Error::bug(format!("no source for table '{}'", table.def.name)))?.clone();
+        if scan.fetch.is_some() {
+            return Err(refuse::limit());
+        }
+        let place = |at: usize| {
+            source.places.get(&at).copied().ok_or_else(|| Error::bug(format!("column {at} of '{}' is not read", table.def.name)))
+        };
+        let mut columns = Vec::new();
+        for (at, field) in scanned_columns(scan).into_iter().zip(scan.projected_schema.fields()) {
+            let place = place(at)?;
+            let role = if source.time == Some(at) { Role::TIME } else { Role::VALUE };
+            columns.push(StreamColumn { expr: column(place, source.schema.field(place)), field: field.clone(), role });
+        }
+        let mut filter = Vec::new();
+        if !source.filtered
+            && let Some(own) = scan_filter(scan)?
+        {
+            let schema = DFSchema::try_from(source.schema.as_ref().clone())?;
+            filter.push(self.physical(&own, &schema)?);
+        }
+        let seq = source.schema.fields().iter().position(|f| super::is_seq(f));
+        Ok(Stream { node: source.node, schema: source.schema, filter, window: None, columns, seq, unbounded: source.unbounded })
+    }
+
+    /// Does the plan read a table whose source could not be made?
+    pub(super) fn misses_source(&self, plan: &datafusion::logical_expr::LogicalPlan) -> bool {
+        share::tables_of(plan).iter().any(|name| !self.sources.contains_key(name.as_ref()))
+    }
+}
+
+fn is_computed(kind: &ColumnKind) -> bool {
+    matches!(kind, ColumnKind::Computed(_))
+}
+
+fn column_expr(table: &DeclaredTable, at: usize) -> Expr {
+    Expr::Column(Column::new_unqualified(table.schema.field(at).name()))
+}
+
+/// `expr` over the table's columns as one over those that records hold: computed columns replaced by what computes them.
+fn inline(expr: Expr, table: &DeclaredTable) -> Result<Expr> {
+    let result = expr.transform_down(|e| {
+        Ok(match &e {
+            Expr::Column(column) => {
+                let at = table.schema.index_of(&column.name)?;
+                match table.computed.get(&at) {
+                    // Goes on inside what was put in: a computed column may be made of others.
+                    Some(by) => Transformed::yes(by.clone()),
+                    None => Transformed::no(e),
+                }
+            }
+            _ => Transformed::no(e),
+        })
+    })?;
+    if result.transformed
+        && result.data.column_refs().iter().any(|c| table.schema.index_of(&c.name).is_ok_and(|at| table.computed.contains_key(&at)))
+    {
+        return inline(result.data, table);
+    }
+    Ok(result.data)
+}
+
+fn columns_of(expr: &Expr, table: &DeclaredTable) -> Result<BTreeSet<usize>> {
+    expr.column_refs().into_iter().map(|c| Ok(table.schema.index_of(&c.name)?)).collect()
+}
+
+/// Names of the columns that records hold, read or not.
+fn payload_columns(table: &DeclaredTable) -> Vec<String> {
+    table.def.columns.iter().filter(|c| matches!(c.kind, ColumnKind::Physical)).map(|c| c.name.clone()).collect()
+}
+
+fn decode_column(table: &DeclaredTable, at: usize) -> DecodeColumn {
+    let field = table.schema.fields()[at].clone();
+    let from = match &table.def.columns[at].kind {
+        ColumnKind::Metadata { key, .. } => ColumnOrigin::Metadata(key.clone()),
+        _ => ColumnOrigin::Payload(field.name().clone()),
+    };
+    DecodeColumn { field, from }
+}
+
+/// The event-time column, which must be a timestamp.
+fn time_column(table: &DeclaredTable, name: &str) -> Result<usize> {
+    let place = || table.def.watermark.as_ref().map_or_else(|| table.def.place.clone(), |w| w.place.clone());
+    let columns = || table.schema.fields().iter().map(|f| f.name().as_str());
+    let at = table.schema.index_of(name).map_err(|_| {
+        Error::input(format!("WATERMARK FOR: no column '{name}' in table '{}'{}", table.def.name, did_you_mean(name, columns())))
+            .at(place())
+    })?;
+    match table.schema.field(at).data_type() {
+        DataType::Timestamp(..) => Ok(at),
+        other => Err(Error::input(format!(
+            "WATERMARK FOR: column '{name}' is {other}; event time is a TIMESTAMP or TIMESTAMP_LTZ: compute one, as in \
+             rt AS TO_TIMESTAMP_LTZ({name}, 3)"
+        ))
+        .at(place())),
+    }
+}
+
+/// The delay behind the largest event time, if that is what the watermark says.
+fn delay(expr: &Expr, table: &DeclaredTable, time: &str) -> Result<Option<i64>> {
+    let schema = DFSchema::try_from(table.schema.as_ref().clone())?;
+    let at = table.schema.index_of(time)?;
+    Ok(Linear::of(expr, &schema).filter(|linear| linear.columns == [(at, 1)]).map(|linear| -linear.micros))
+}
+
+/// The connector's options, and the planner's.
+fn split_options(def: &TableDef) -> Result<(BTreeMap<String, String>, ScanOptions)> {
+    let (ours, theirs): (BTreeMap<_, _>, BTreeMap<_, _>) = def
+        .options
+        .iter()
+        .map(|(key, option)| (key.clone(), option.value.clone()))
+        .partition(|(key, _)| PLANNER_OPTIONS.contains(&key.as_str()));
+    for key in theirs.keys().filter(|key| key.starts_with("scan.watermark.")) {
+        let place = def.options[key].place.clone();
+        return Err(Error::input(format!("table '{}': unknown option '{key}'{}", def.name, did_you_mean(key, PLANNER_OPTIONS))).at(place));
+    }
+    let connector = theirs.get("connector").map_or("", String::as_str);
+    let scan = options::parse(connector, &ours)?;
+    Ok((theirs, scan))
+}
