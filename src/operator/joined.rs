@@ -21,9 +21,6 @@ use crate::error::{Error, Result};
 /// Left is 0, right is 1.
 pub(crate) type Side = usize;
 
-/// Number of rows per emitted batch.
-pub(crate) const OUTPUT_ROWS: usize = 8192;
-
 /// The shape of a join's output.
 #[derive(Debug)]
 pub(crate) struct Joined {

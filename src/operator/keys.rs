@@ -6,9 +6,12 @@
 //!
 //! One text or integer column goes by its values; all other keys by their row encoding (slower, and correct for any type).
 
+use std::sync::Arc;
+
 use ahash::RandomState;
-use arrow::array::{Array, ArrayRef, AsArray, StringViewArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringViewArray, StringViewBuilder};
 use arrow::buffer::NullBuffer;
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType};
 use arrow::row::{RowConverter, SortField};
 use hashbrown::HashTable;
@@ -48,6 +51,7 @@ enum Keys {
 /// Deals slots to keys.
 #[derive(Debug)]
 pub(crate) struct KeyIndex {
+    types: Vec<DataType>,
     nulls: NullKeys,
     keys: Keys,
     slots: Slots,
@@ -120,7 +124,7 @@ impl KeyIndex {
             used: Vec::new(),
             free: Vec::new(),
         };
-        Ok(KeyIndex { nulls, keys, slots, null_slot: None })
+        Ok(KeyIndex { types: types.to_vec(), nulls, keys, slots, null_slot: None })
     }
 
     /// One more than the largest slot dealt out so far.
@@ -203,6 +207,35 @@ impl KeyIndex {
         Ok(())
     }
 
+    /// The keys of `slots` (all in use), as columns.
+    pub(crate) fn keys(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        let value = |slot: &u32| (self.null_slot != Some(*slot)).then_some(*slot as usize);
+        Ok(match &self.keys {
+            Keys::None => Vec::new(),
+            Keys::Int(keys) => {
+                let values: Int64Array = slots.iter().map(|slot| value(slot).map(|at| keys[at])).collect();
+                vec![cast(&values, &self.types[0])?]
+            }
+            Keys::Text(keys) => {
+                let mut texts = StringViewBuilder::with_capacity(slots.len());
+                for slot in slots {
+                    let Some(key) = value(slot).map(|at| &keys[at]) else {
+                        texts.append_null();
+                        continue;
+                    };
+                    let inline = key.view.to_le_bytes();
+                    let bytes = if key.long.is_empty() { &inline[4..4 + key.view as u32 as usize] } else { &key.long[..] };
+                    texts.append_value(std::str::from_utf8(bytes).map_err(|error| Error::bug("a text key is no UTF-8").because(error))?);
+                }
+                vec![Arc::new(texts.finish())]
+            }
+            Keys::Rows(converter, keys) => {
+                let parser = converter.parser();
+                converter.convert_rows(slots.iter().map(|slot| parser.parse(&keys[*slot as usize])))?
+            }
+        })
+    }
+
     /// Forgets the key of `slot`, if it has one; the slot may be dealt to another key.
     pub(crate) fn release(&mut self, slot: u32) {
         let in_use = self.slots.used.get_mut(slot as usize).is_some_and(std::mem::take);
@@ -235,9 +268,7 @@ fn int64_values(column: &ArrayRef) -> Result<&[i64]> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{Int64Array, StringArray};
+    use arrow::array::StringArray;
 
     use super::*;
 
@@ -258,6 +289,8 @@ mod tests {
             let types: Vec<DataType> = keys.iter().map(|k| k.data_type().clone()).collect();
             let mut grouped = KeyIndex::new(&types, NullKeys::AreAGroup).unwrap();
             assert_eq!(slots(&mut grouped, &keys), [0, 1, 2, 0, 1, 3, 2], "{types:?}");
+            let back = grouped.keys(&[0, 1, 2, 0, 1, 3, 2]).unwrap();
+            assert_eq!(back, keys, "keys come back as they were given");
             let mut joined = KeyIndex::new(&types, NullKeys::MatchNothing).unwrap();
             assert_eq!(slots(&mut joined, &keys), [0, 1, NO_SLOT, 0, 1, 2, NO_SLOT], "{types:?}");
         }

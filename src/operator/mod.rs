@@ -15,6 +15,9 @@ use crate::metrics::Reason;
 use crate::state::StateHandles;
 use crate::time::Watermark;
 
+/// Number of rows that an operator puts into one batch where it can choose.
+pub(crate) const OUTPUT_ROWS: usize = 8192;
+
 /// Number of an operator's input, from 0.
 pub type Input = usize;
 
@@ -122,6 +125,7 @@ mod joined;
 mod kept_mark;
 mod keys;
 pub mod over;
+mod pending;
 pub mod project;
 mod row_store;
 pub mod session;

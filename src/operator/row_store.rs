@@ -90,7 +90,6 @@ impl RowStore {
             sources: Vec::new(),
             run: 0,
         };
-        let mut small = Vec::new();
         for (id, block) in store.table.blocks() {
             let rows = block.rows.num_rows();
             if rows > CHUNK_ROWS / 2 && rows <= CHUNK_ROWS {
@@ -100,11 +99,8 @@ impl RowStore {
                 store.slices.entry(block.slice).or_default().open = None;
             } else {
                 store.table.remove(id);
-                small.push((block.slice, block.rows));
+                store.append(block.slice, block.rows, &mut Vec::new())?;
             }
-        }
-        for (slice, rows) in small {
-            store.append(slice, rows, &mut Vec::new())?;
         }
         Ok(store)
     }

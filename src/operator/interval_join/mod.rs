@@ -26,9 +26,9 @@ use self::side::{Side, key_columns};
 use crate::error::Result;
 use crate::operator::event_time::refuse_null_times;
 use crate::operator::identity::{expr_identity, types_identity};
-use crate::operator::joined::{Joined, OUTPUT_ROWS};
+use crate::operator::joined::Joined;
 use crate::operator::keys::{KeyIndex, NO_SLOT, NullKeys};
-use crate::operator::{Distribution, Input, Operator, OperatorSpec, Output};
+use crate::operator::{Distribution, Input, OUTPUT_ROWS, Operator, OperatorSpec, Output};
 use crate::state::StateHandles;
 use crate::time::{MICROS_PER_SECOND, Watermark};
 

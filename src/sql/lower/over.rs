@@ -98,7 +98,7 @@ impl Lowering<'_> {
         let base = input.schema.fields().len();
         let spec =
             OverSpec { input: input.schema.clone(), keys, time, seq: input.seq.filter(|_| ordered), columns, schema: result.clone() };
-        let node = self.add(Arc::new(super::unopened::Unopened::new("over", &spec, &result)), vec![input.node]);
+        let node = self.add(Arc::new(spec), vec![input.node]);
         let mut columns = input.columns;
         for ((_, moved), now) in computed.iter_mut().zip(columns.drain(own..)) {
             *moved = now;
