@@ -35,6 +35,54 @@ struct Aggregate {
     states: Vec<FieldRef>,
 }
 
+/// One accumulator per aggregate, each for all groups; groups are numbered from 0 by the caller.
+pub struct Accumulators {
+    each: Vec<(Box<dyn GroupsAccumulator>, Vec<FieldRef>)>,
+}
+
+impl Accumulators {
+    /// Adds rows: `groups` has the group of each, of `total` groups so far.
+    pub fn update(&mut self, arguments: &Arguments, groups: &[usize], total: usize) -> Result<()> {
+        for ((accumulator, _), (arguments, filter)) in self.each.iter_mut().zip(&arguments.each) {
+            accumulator.update_batch(arguments, groups, filter.as_ref(), total)?;
+        }
+        Ok(())
+    }
+
+    /// Adds states (columns as in [`Aggregates::state_fields`]): `groups` has the group of each row.
+    pub fn merge(&mut self, mut states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        for (accumulator, fields) in &mut self.each {
+            let (own, rest) = states.split_at(fields.len());
+            accumulator.merge_batch(own, groups, total)?;
+            states = rest;
+        }
+        Ok(())
+    }
+
+    /// The states of all groups; the accumulators are empty then.
+    pub fn take_states(&mut self) -> Result<Vec<ArrayRef>> {
+        let mut columns = Vec::new();
+        for (accumulator, fields) in &mut self.each {
+            for (column, field) in accumulator.state(EmitTo::All)?.into_iter().zip(fields.iter()) {
+                // An accumulator may give a state another type than it declares (a list's element name, an offset's width).
+                let fits = column.data_type() == field.data_type();
+                columns.push(if fits { column } else { arrow::compute::cast(&column, field.data_type())? });
+            }
+        }
+        Ok(columns)
+    }
+
+    /// The results of all groups; the accumulators are empty then.
+    pub fn take_results(&mut self) -> Result<Vec<ArrayRef>> {
+        self.each.iter_mut().map(|(accumulator, _)| Ok(accumulator.evaluate(EmitTo::All)?)).collect()
+    }
+
+    /// Memory held, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.each.iter().map(|(accumulator, _)| accumulator.size()).sum()
+    }
+}
+
 /// Arguments and filters of all aggregates over some rows.
 #[derive(Debug, Clone)]
 pub struct Arguments {
@@ -65,14 +113,10 @@ impl Aggregates {
         self.each.iter().flat_map(|aggregate| &aggregate.states)
     }
 
-    /// Number of state columns of each aggregate.
-    pub fn state_widths(&self) -> impl Iterator<Item = usize> {
-        self.each.iter().map(|aggregate| aggregate.states.len())
-    }
-
-    /// Accumulators for all groups, one per aggregate.
-    pub fn accumulators(&self) -> Result<Vec<Box<dyn GroupsAccumulator>>> {
-        self.each.iter().map(|aggregate| accumulator(&aggregate.function)).collect()
+    /// Accumulators without groups.
+    pub fn accumulators(&self) -> Result<Accumulators> {
+        let each = self.each.iter().map(|aggregate| Ok((accumulator(&aggregate.function)?, aggregate.states.clone())));
+        Ok(Accumulators { each: each.collect::<Result<_>>()? })
     }
 
     /// Evaluates arguments and filters over the rows of `batch`.
@@ -88,11 +132,6 @@ impl Aggregates {
 }
 
 impl Arguments {
-    /// Per aggregate: arguments and filter.
-    pub fn each(&self) -> impl Iterator<Item = (&[ArrayRef], Option<&BooleanArray>)> {
-        self.each.iter().map(|(arguments, filter)| (arguments.as_slice(), filter.as_ref()))
-    }
-
     /// Those of the given rows.
     pub fn take(&self, rows: &UInt32Array) -> Result<Self> {
         // SUM(x) and AVG(x) share their argument: take it once.

@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
-use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
+use datafusion::logical_expr::EmitTo;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
 use crate::error::Result;
-use crate::operator::aggregates::{Aggregates, Arguments, grouping_ids};
+use crate::operator::aggregates::{Accumulators, Aggregates, Arguments, grouping_ids};
 
 /// What the tables of one operator have in common.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ pub struct GroupTable {
     /// `None`: no keys, all rows are one group.
     values: Option<Box<dyn GroupValues>>,
     groups: usize,
-    accumulators: Vec<Box<dyn GroupsAccumulator>>,
+    accumulators: Accumulators,
     /// Group of each row of the batch at hand; kept for its memory.
     numbers: Vec<usize>,
     /// Rows of each group, where they are counted (with grouping sets each row counts once, in the first set).
@@ -157,23 +157,16 @@ impl GroupTable {
                     self.numbers.iter().for_each(|group| rows[*group] += 1);
                 }
             }
-            for (accumulator, (arguments, filter)) in self.accumulators.iter_mut().zip(input.arguments.each()) {
-                accumulator.update_batch(arguments, &self.numbers, filter, self.groups)?;
-            }
+            self.accumulators.update(&input.arguments, &self.numbers, self.groups)?;
         }
         Ok(())
     }
 
     /// Adds `rows` groups with their states: columns as in [`GroupLayout::state_schema`].
     pub fn merge(&mut self, layout: &GroupLayout, columns: &[ArrayRef], rows: usize) -> Result<()> {
-        let (keys, mut states) = columns.split_at(layout.key_width());
+        let (keys, states) = columns.split_at(layout.key_width());
         self.number(keys, rows)?;
-        for (accumulator, width) in self.accumulators.iter_mut().zip(layout.aggregates.state_widths()) {
-            let (own, rest) = states.split_at(width);
-            accumulator.merge_batch(own, &self.numbers, self.groups)?;
-            states = rest;
-        }
-        Ok(())
+        self.accumulators.merge(states, &self.numbers, self.groups)
     }
 
     fn number(&mut self, keys: &[ArrayRef], rows: usize) -> Result<()> {
@@ -194,21 +187,13 @@ impl GroupTable {
     /// Memory held, in bytes.
     pub fn bytes(&self) -> usize {
         let keys = self.values.as_ref().map_or(0, |values| values.size());
-        keys + self.accumulators.iter().map(|a| a.size()).sum::<usize>() + self.numbers.capacity() * size_of::<usize>()
+        keys + self.accumulators.bytes() + self.numbers.capacity() * size_of::<usize>()
     }
 
     /// Keys and states of all groups, in order of appearance.
     pub fn into_states(mut self, layout: &GroupLayout) -> Result<RecordBatch> {
         let mut columns = self.emit_keys()?;
-        for accumulator in &mut self.accumulators {
-            columns.extend(accumulator.state(EmitTo::All)?);
-        }
-        // An accumulator may give a state another type than it declares (a list's element name, an offset's width).
-        for (column, field) in columns.iter_mut().zip(layout.state_schema.fields()) {
-            if column.data_type() != field.data_type() {
-                *column = arrow::compute::cast(column, field.data_type())?;
-            }
-        }
+        columns.extend(self.accumulators.take_states()?);
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(self.groups));
         Ok(RecordBatch::try_new_with_options(layout.state_schema.clone(), columns, &options)?)
     }
@@ -216,9 +201,7 @@ impl GroupTable {
     /// Number of groups, and keys and results of all of them, in order of appearance.
     pub fn into_results(mut self) -> Result<(usize, Vec<ArrayRef>)> {
         let mut columns = self.emit_keys()?;
-        for accumulator in &mut self.accumulators {
-            columns.push(accumulator.evaluate(EmitTo::All)?);
-        }
+        columns.extend(self.accumulators.take_results()?);
         Ok((self.groups, columns))
     }
 

@@ -49,6 +49,14 @@ impl Output {
         }
     }
 
+    /// Hands on rows in batches of at most 8192 (a window may close with millions).
+    pub fn emit_many(&mut self, batch: &RecordBatch) {
+        const ROWS: usize = 8192;
+        for first in (0..batch.num_rows()).step_by(ROWS) {
+            self.emit(batch.slice(first, ROWS.min(batch.num_rows() - first)));
+        }
+    }
+
     /// Refuses rows: they are counted by reason and dead-lettered.
     pub fn refuse(&mut self, refused: Refused) {
         self.refused.push(refused);
@@ -129,6 +137,7 @@ mod pending;
 pub mod project;
 mod row_store;
 pub mod session;
+mod session_store;
 mod slice_runs;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -30,9 +30,6 @@ use crate::operator::{Distribution, Input, Operator, OperatorSpec, Output, Refus
 use crate::state::StateHandles;
 use crate::time::{Watermark, Window, WindowKind};
 
-/// Rows of a batch of results at most.
-const RESULT_ROWS: usize = 8192;
-
 /// Where the windows of a row come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Windowing {
@@ -333,13 +330,10 @@ impl Operator for WindowAggregate {
     }
 }
 
-/// Emits keys and results of a window with the window's columns, in batches of at most [`RESULT_ROWS`] rows.
+/// Emits keys and results of a window with the window's columns.
 pub(crate) fn emit_results(window: Window, (groups, mut columns): Results, schema: &SchemaRef, out: &mut Output) -> Result<()> {
     columns.extend(window_columns(&vec![window; groups], schema)?);
-    let batch = RecordBatch::try_new(schema.clone(), columns)?;
-    for first in (0..groups).step_by(RESULT_ROWS) {
-        out.emit(batch.slice(first, RESULT_ROWS.min(groups - first)));
-    }
+    out.emit_many(&RecordBatch::try_new(schema.clone(), columns)?);
     Ok(())
 }
 
