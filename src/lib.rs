@@ -8,6 +8,8 @@ pub mod log;
 pub mod metrics;
 pub mod operator;
 pub mod server;
+pub mod options;
+pub mod project;
 pub mod sql;
 pub mod state;
 pub mod table;
