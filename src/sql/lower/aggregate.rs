@@ -238,7 +238,7 @@ impl Lowering<'_> {
                     seq: stream.seq,
                     schema: result.clone(),
                 };
-                return Ok(self.add(Arc::new(super::unopened::Unopened::new("session aggregation", &spec, result)), vec![stream.node]));
+                return Ok(self.add(Arc::new(spec), vec![stream.node]));
             }
             (Some(window), [time]) => Windowing::Time { time: *time, kind: window.kind },
             (None, [start, end]) => Windowing::Attached { start: *start, end: *end },

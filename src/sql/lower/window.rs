@@ -77,11 +77,7 @@ impl Lowering<'_> {
         let spec: Arc<dyn crate::operator::OperatorSpec> = match window.kind {
             WindowKind::Session { gap } => {
                 let keys = window.partition_by.iter().map(|at| place(*at)).collect();
-                Arc::new(super::unopened::Unopened::new(
-                    "session assignment",
-                    &SessionAssignSpec { time, gap_micros: gap, keys, seq, schema: schema.clone() },
-                    &schema,
-                ))
+                Arc::new(SessionAssignSpec { time, gap_micros: gap, keys, seq, schema: schema.clone() })
             }
             kind => Arc::new(WindowAssignSpec { time, kind, schema: schema.clone() }),
         };
