@@ -8,6 +8,10 @@
 //! Always holds: doors only read; each statement sees all tables at one cut; queries get a bounded share of memory and
 //! time; nothing listens beyond this machine without a token or TLS. Read `queries.rs` first.
 
+pub mod connection;
+pub mod health;
+pub mod http;
+mod json;
 pub mod listen;
 pub mod pgwire;
 pub mod queries;

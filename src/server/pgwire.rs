@@ -50,6 +50,8 @@ use tokio::sync::{Semaphore, watch};
 use crate::error::{Error, Kind};
 use crate::server::listen::Guard;
 use crate::server::queries::{Queries, Stop, refused};
+use crate::sql::bounded;
+use crate::sql::statement as flink;
 use crate::table::at_one_cut;
 
 /// Connections at a time; further ones are closed at once.
@@ -269,11 +271,11 @@ impl SimpleQueryHandler for Service {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let mut responses = Vec::new();
-        for statement in self.parser.statements(text)? {
-            let response = match self.hooked(&statement, client).await {
+        for read in self.parser.statements(text)? {
+            let response = match self.hooked(&read.ast(), client).await {
                 Some(response) => response?,
                 None => {
-                    let plan = self.parser.plan(statement).await?;
+                    let plan = self.parser.plan(read).await?;
                     self.answer(client, plan, None, &Format::UnifiedText).await?
                 }
             };
@@ -328,19 +330,55 @@ impl ExtendedQueryHandler for Service {
 }
 
 impl Parser {
-    /// The statements of a text, all of a kind that this door takes.
-    fn statements(&self, text: &str) -> PgWireResult<Vec<Statement>> {
-        let statements = self.postgres.parse(text).map_err(|error| to_wire(unreadable(text, &error.to_string())))?;
+    /// The statements of a text, all of a kind that this door takes. A text that is not PostgreSQL's may be Flink's: that
+    /// is how window table functions are called.
+    fn statements(&self, text: &str) -> PgWireResult<Vec<Read>> {
+        let statements = match self.postgres.parse(text) {
+            Ok(statements) => statements,
+            Err(fault) => {
+                return match flink::parse(text, "query") {
+                    Ok(flink) if flink.iter().all(|s| matches!(s.value, flink::Statement::Query(_))) => Ok(flink
+                        .into_iter()
+                        .filter_map(|s| if let flink::Statement::Query(query) = s.value { Some(Read::Flink(query)) } else { None })
+                        .collect()),
+                    _ => Err(to_wire(unreadable(text, &fault.to_string()))),
+                };
+            }
+        };
         for statement in &statements {
             admitted(statement).map_err(to_wire)?;
         }
-        Ok(statements)
+        Ok(statements.into_iter().map(Read::Postgres).collect())
     }
 
-    async fn plan(&self, statement: Statement) -> PgWireResult<LogicalPlan> {
-        let statement = PlannerStatement::Statement(Box::new(statement));
-        let planned = at_one_cut(self.queries.tables(), async { self.context.state().statement_to_plan(statement).await });
-        planned.await.map_err(|error| to_wire(error.into()))
+    async fn plan(&self, read: Read) -> PgWireResult<LogicalPlan> {
+        let planned = at_one_cut(self.queries.tables(), async {
+            match read {
+                Read::Postgres(statement) => {
+                    let statement = PlannerStatement::Statement(Box::new(statement));
+                    Ok(self.context.state().statement_to_plan(statement).await?)
+                }
+                Read::Flink(query) => bounded::plan(&self.context, self.queries.catalog(), &query).await,
+            }
+        });
+        planned.await.map_err(to_wire)
+    }
+}
+
+/// A statement in the dialect that it could be read in.
+#[derive(Clone)]
+enum Read {
+    Postgres(Statement),
+    Flink(flink::Query),
+}
+
+impl Read {
+    /// The statement as sqlparser has it.
+    fn ast(&self) -> Statement {
+        match self {
+            Read::Postgres(statement) => statement.clone(),
+            Read::Flink(query) => Statement::Query(query.value.clone()),
+        }
     }
 }
 
@@ -353,7 +391,8 @@ impl QueryParser for Parser {
         C: ClientInfo + Unpin + Send + Sync,
     {
         let mut statements = self.statements(text)?.into_iter();
-        let Some(statement) = statements.next() else { return Ok(None) };
+        let Some(read) = statements.next() else { return Ok(None) };
+        let statement = read.ast();
         if statements.next().is_some() {
             return Err(to_wire(Error::input("a prepared statement is one statement, here are several")));
         }
@@ -362,7 +401,7 @@ impl QueryParser for Parser {
                 return Ok(Some((text.to_owned(), Some((statement, plan?)))));
             }
         }
-        let plan = self.plan(statement.clone()).await?;
+        let plan = self.plan(read).await?;
         Ok(Some((text.to_owned(), Some((statement, plan)))))
     }
 
@@ -503,7 +542,7 @@ mod tests {
     /// A door on a free port, over the table `orders`.
     async fn door(token: Option<&str>, limits: QueryLimits) -> (u16, Tables, crate::table::TableWriter) {
         let (tables, writer) = orders();
-        let queries = Queries::new(tables.clone(), SystemSchema::new(Metrics::default()), &limits).unwrap();
+        let queries = Queries::new(tables.clone(), SystemSchema::new(Metrics::default()), Arc::default(), &limits).unwrap();
         let guard = Guard::new(token.map(str::to_owned), None).unwrap();
         let listener = listen("--pg-listen", "0", &guard).await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -530,6 +569,10 @@ mod tests {
             ("SELECT id, amount, placed FROM orders WHERE id = 'o2'", "o2|20|1970-01-01 00:00:02.000000"),
             ("SELECT count(*), SUM(amount) FROM orders", "3|60"),
             ("SELECT \"id\" FROM orders ORDER BY amount DESC LIMIT 1", "o3"),
+            (
+                "SELECT window_start, SUM(amount) FROM TABLE(TUMBLE(TABLE orders, DESCRIPTOR(placed), INTERVAL '2' SECOND)) GROUP BY window_start, window_end ORDER BY 1",
+                "1970-01-01 00:00:00.000000|10\n1970-01-01 00:00:02.000000|50",
+            ),
             ("SHOW TRANSACTION ISOLATION LEVEL", "read_committed"),
             ("SELECT name FROM system.metrics LIMIT 0", ""),
             ("BEGIN; SELECT 1; COMMIT", "BEGIN\n1\nCOMMIT"),

@@ -1,12 +1,12 @@
 //! How every door runs SQL: read-only, over one cut of the live tables, with a bounded share of memory and time.
 
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider};
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList};
 use datafusion::common::ParamValues;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
@@ -15,7 +15,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionContext;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 use futures::{Stream, StreamExt};
@@ -23,6 +23,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Result};
+use crate::sql::bounded;
+use crate::sql::catalog::Catalog;
 use crate::table::{LiveSchema, SystemSchema, Tables, at_one_cut};
 
 /// Catalog and schema of the live tables.
@@ -52,6 +54,8 @@ impl Default for QueryLimits {
 #[derive(Clone)]
 pub struct Queries {
     tables: Tables,
+    /// The views of the project, and the functions that texts may call.
+    catalog: Arc<Catalog>,
     /// What each connection's own context starts from, so that no `SET` of one is seen by another.
     session: SessionState,
     timeout: Duration,
@@ -64,39 +68,42 @@ impl std::fmt::Debug for Queries {
 }
 
 impl Queries {
-    /// Queries over live and system tables, in DataFusion's functions and table functions.
-    pub fn new(tables: Tables, system: SystemSchema, limits: &QueryLimits) -> Result<Self> {
-        Self::extending(SessionStateBuilder::new_with_default_features(), tables, system, limits)
-    }
-
-    /// The same, over a session that brings functions and planners of its own (window table functions, say).
-    pub fn extending(session: SessionStateBuilder, tables: Tables, system: SystemSchema, limits: &QueryLimits) -> Result<Self> {
-        // DataFusion folds identifiers to lower case; here they are case-sensitive at every door.
-        let config = SessionConfig::new()
+    /// Queries over live and system tables and over the views of `catalog`, with its functions.
+    pub fn new(tables: Tables, system: SystemSchema, catalog: Arc<Catalog>, limits: &QueryLimits) -> Result<Self> {
+        let session = bounded::session(catalog.functions()).state();
+        let config = session
+            .config()
+            .clone()
             .with_default_catalog_and_schema(CATALOG, SCHEMA)
             .with_create_default_catalog_and_schema(false)
-            .with_information_schema(true)
-            .with_target_partitions(limits.threads.max(1))
-            .set_bool("datafusion.sql_parser.enable_ident_normalization", false);
+            .with_target_partitions(limits.threads.max(1));
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(TrackConsumersPool::new(
-                FairSpillPool::new(limits.memory_bytes),
-                const { std::num::NonZeroUsize::MIN },
-            )))
+            .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(limits.memory_bytes), NonZeroUsize::MIN)))
             .with_max_temp_directory_size(4 * limits.memory_bytes as u64)
             .build_arc()?;
-        let context = SessionContext::new_with_state(session.with_config(config).with_runtime_env(runtime).build());
-        let catalog = Arc::new(MemoryCatalogProvider::new());
-        catalog.register_schema(SCHEMA, Arc::new(LiveSchema::new(tables.clone())))?;
-        catalog.register_schema("system", Arc::new(system))?;
-        context.register_catalog(CATALOG, catalog);
+        // A catalog list of its own: that of the given session would be shared.
+        let session = SessionStateBuilder::new_from_existing(session)
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
+            .build();
+        let context = SessionContext::new_with_state(session);
+        let schemas = Arc::new(MemoryCatalogProvider::new());
+        schemas.register_schema(SCHEMA, Arc::new(LiveSchema::new(tables.clone())))?;
+        schemas.register_schema("system", Arc::new(system))?;
+        context.register_catalog(CATALOG, schemas);
         setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| Error::from(*error))?;
-        Ok(Queries { tables, session: context.state(), timeout: limits.timeout })
+        Ok(Queries { tables, catalog, session: context.state(), timeout: limits.timeout })
     }
 
     /// A context of its own, for one connection.
     pub fn session(&self) -> SessionContext {
         SessionContext::new_with_state(self.session.clone())
+    }
+
+    /// The views of the project and the functions.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
     }
 
     /// The live tables.
@@ -107,14 +114,6 @@ impl Queries {
     /// Longest time of a query.
     pub fn timeout(&self) -> Duration {
         self.timeout
-    }
-
-    /// Runs one statement of SQL text.
-    pub async fn sql(&self, context: &SessionContext, text: &str) -> Result<SendableRecordBatchStream> {
-        let mut stop = Stop::after(self.timeout);
-        let plan = at_one_cut(&self.tables, async { Ok(context.state().create_logical_plan(text).await?) });
-        let plan = stop.or(plan).await?;
-        self.run(context, plan, None, stop).await
     }
 
     /// Runs a planned query, with the values of its parameters: all live tables in it are read at one cut.
@@ -136,17 +135,6 @@ impl Queries {
         let stream = stop.or(started).await?;
         let schema = stream.schema();
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, until(stop, stream))))
-    }
-
-    /// Runs one statement to its end.
-    pub async fn collect(&self, context: &SessionContext, text: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-        let mut stream = self.sql(context, text).await?;
-        let schema = stream.schema();
-        let mut batches = Vec::new();
-        while let Some(batch) = stream.next().await {
-            batches.push(batch?);
-        }
-        Ok((schema, batches))
     }
 }
 

@@ -1,0 +1,89 @@
+//! How the engine is: what `/health` and `eagre` on the socket say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::metrics::Metrics;
+use crate::time::Watermark;
+
+/// What a pipeline is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "state", content = "why")]
+pub enum PipelineState {
+    /// It runs.
+    Running,
+    /// Its inputs have ended.
+    Finished,
+    /// It stopped with this error.
+    Failed(String),
+}
+
+/// The state of the engine; cloning it is cheap, everybody may report to it.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    inner: Arc<Mutex<Inner>>,
+    metrics: Metrics,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    pipelines: BTreeMap<String, PipelineState>,
+    /// What is not as it should be, though work goes on: thing (`broker kafka-1:9092`) -> what about it.
+    troubles: BTreeMap<String, String>,
+}
+
+/// A report, as JSON.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// `ok`, `degraded` or `failed`.
+    pub status: &'static str,
+    /// Pipeline -> state.
+    pub pipelines: BTreeMap<String, PipelineState>,
+    /// Thing -> trouble.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub troubles: BTreeMap<String, String>,
+    /// The least watermark of all source partitions, if they have one.
+    pub watermark: Option<String>,
+}
+
+impl Health {
+    /// Nothing runs yet; watermarks come from `metrics`.
+    pub fn new(metrics: Metrics) -> Self {
+        Health { inner: Arc::default(), metrics }
+    }
+
+    /// Pipeline `name` is now in this state.
+    pub fn set(&self, name: impl Into<String>, state: PipelineState) {
+        self.inner.lock().pipelines.insert(name.into(), state);
+    }
+
+    /// Something is wrong with `thing`, but work goes on.
+    pub fn trouble(&self, thing: impl Into<String>, what: impl Into<String>) {
+        self.inner.lock().troubles.insert(thing.into(), what.into());
+    }
+
+    /// `thing` is as it should be again.
+    pub fn mended(&self, thing: &str) {
+        self.inner.lock().troubles.remove(thing);
+    }
+
+    /// How things are.
+    pub fn report(&self) -> Report {
+        let inner = self.inner.lock();
+        let failed = inner.pipelines.values().any(|state| matches!(state, PipelineState::Failed(_)));
+        let marks = self.metrics.values().into_iter().filter(|(name, _, _)| name == "eagre_watermark_micros").map(|v| v.2);
+        Report {
+            status: match (failed, inner.troubles.is_empty()) {
+                (true, _) => "failed",
+                (false, false) => "degraded",
+                (false, true) => "ok",
+            },
+            pipelines: inner.pipelines.clone(),
+            troubles: inner.troubles.clone(),
+            watermark: marks.min().map(|micros| Watermark(micros).to_string()),
+        }
+    }
+}
