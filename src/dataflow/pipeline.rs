@@ -392,7 +392,7 @@ impl Builder<'_> {
             }
         }
         let place = |stage: StageId, node: NodeId| self.layout.stages[stage].nodes.iter().position(|n| *n == node).unwrap_or_default();
-        let mut take_slot = |wirings: &mut HashMap<(StageId, usize), Wiring>, stage, task, node: usize, input| {
+        let take_slot = |wirings: &mut HashMap<(StageId, usize), Wiring>, stage, task, node: usize, input| {
             let slots = wirings.get_mut(&(stage, task)).map(|w| &mut w.slots[node]);
             slots.map_or(0, |slots: &mut Vec<usize>| {
                 slots.push(input);

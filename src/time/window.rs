@@ -18,13 +18,35 @@ pub struct Window {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WindowKind {
     /// Adjacent windows of one size.
-    Tumble { size: i64, offset: i64 },
-    /// Windows of `size`, one beginning every `slide`.
-    Hop { size: i64, slide: i64, offset: i64 },
-    /// Windows growing by `step` up to `size`, then starting anew.
-    Cumulate { size: i64, step: i64, offset: i64 },
-    /// Bursts separated by at least `gap` (rows exactly `gap` apart still merge).
-    Session { gap: i64 },
+    Tumble {
+        /// Length of a window.
+        size: i64,
+        /// Shift of all window starts against 1970.
+        offset: i64,
+    },
+    /// Windows of one size that begin at a regular distance.
+    Hop {
+        /// Length of a window.
+        size: i64,
+        /// Distance between two starts.
+        slide: i64,
+        /// Shift of all window starts against 1970.
+        offset: i64,
+    },
+    /// Windows that grow from one start until the largest is reached, then start anew.
+    Cumulate {
+        /// Length of the largest window.
+        size: i64,
+        /// By how much each window is longer than the one before.
+        step: i64,
+        /// Shift of all window starts against 1970.
+        offset: i64,
+    },
+    /// Bursts separated by more than a gap (rows exactly `gap` apart still merge).
+    Session {
+        /// The gap.
+        gap: i64,
+    },
 }
 
 impl WindowKind {
