@@ -172,6 +172,18 @@ impl Error {
         self.place.as_ref()
     }
 
+    /// Place, text and causes of this error alone.
+    pub fn line(&self) -> String {
+        let mut line = self.place.as_ref().map_or_else(String::new, |place| format!("{place}: "));
+        line.push_str(&self.message);
+        let mut cause = self.source.as_deref().map(|e| e as &dyn std::error::Error);
+        while let Some(error) = cause {
+            line.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        line
+    }
+
     /// This error and those found in the same go, in order.
     pub fn each(&self) -> impl Iterator<Item = &Error> {
         std::iter::once(self).chain(self.also.iter())
@@ -180,15 +192,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(place) = &self.place {
-            write!(f, "{place}: ")?;
-        }
-        f.write_str(&self.message)?;
-        let mut cause = self.source.as_deref().map(|e| e as &dyn std::error::Error);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
+        f.write_str(&self.line())?;
         for other in &self.also {
             write!(f, "\n{other}")?;
         }

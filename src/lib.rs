@@ -1,7 +1,9 @@
 //! Eagre: Flink SQL in one binary. Event topics in, windows, joins and patterns over event time, live Arrow tables and topics out.
 
+pub mod cli;
 pub mod connector;
 pub mod dataflow;
+pub mod engine;
 pub mod error;
 pub mod format;
 pub mod log;

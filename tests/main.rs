@@ -1,5 +1,5 @@
 //! All integration tests in one binary: one link, one start.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
+mod cases;
 mod house;
-mod log;

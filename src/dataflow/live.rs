@@ -72,10 +72,9 @@ impl Sink for LiveSink {
         (!key.is_empty()).then(|| key.clone())
     }
 
-    fn start(&self, restored: Option<&[Prepared]>) -> Result<()> {
-        if restored.is_none() {
-            self.table.reset();
-        }
+    /// What is restored comes with the writers' state; what an earlier run in this process left goes either way.
+    fn start(&self, _restored: Option<&[Prepared]>) -> Result<()> {
+        self.table.reset();
         Ok(())
     }
 
