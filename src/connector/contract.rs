@@ -104,19 +104,30 @@ pub fn request<'a>(options: &[(&str, &str)], columns: &'a [FieldRef]) -> TableRe
     TableRequest { table: "t", options, columns, primary_key: &[] }
 }
 
+/// When a sink shows its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    /// At each commit; a run from the beginning replaces what is there.
+    AtCommit,
+    /// All rows at the end and none before; a run from the beginning replaces what is there.
+    AtEnd,
+    /// At each commit, behind what is there already.
+    Appended,
+}
+
 /// A sink shows nothing before its commit (or its end), loses and doubles nothing over a crash at any moment.
 ///
-/// `new` makes the sink as a new process would; `shown` tells the rows that the outside world sees, in any order;
-/// `at_end`: a one-file sink, which shows all rows at the end and none before.
-pub fn check_sink(new: &dyn Fn() -> Arc<dyn Sink>, shown: &dyn Fn() -> Vec<String>, at_end: bool) {
-    let expect = |numbers: std::ops::Range<i64>, when: &str| {
+/// `new` makes the sink as a new process would; `shown` tells the rows that the outside world sees, in any order.
+pub fn check_sink(new: &dyn Fn() -> Arc<dyn Sink>, shown: &dyn Fn() -> Vec<String>, shows: Shows) {
+    let expect_all = |numbers: &[std::ops::Range<i64>], when: &str| {
         let mut rows = shown();
         rows.sort();
-        let mut wanted = rows_of(&self::rows(numbers));
+        let mut wanted: Vec<String> = numbers.iter().flat_map(|numbers| rows_of(&self::rows(numbers.clone()))).collect();
         wanted.sort();
         assert_eq!(rows, wanted, "{when}");
     };
-    let before_end = |numbers: std::ops::Range<i64>| if at_end { 0..0 } else { numbers };
+    let expect = |numbers: std::ops::Range<i64>, when: &str| expect_all(&[numbers], when);
+    let before_end = |numbers: std::ops::Range<i64>| if shows == Shows::AtEnd { 0..0 } else { numbers };
 
     // A first process: an epoch that is committed, one that is only prepared, rows of a third.
     let mut first = Run::start(new(), None, 2);
@@ -171,13 +182,16 @@ pub fn check_sink(new: &dyn Fn() -> Arc<dyn Sink>, shown: &dyn Fn() -> Vec<Strin
     fifth.sink.finish().unwrap();
     expect(0..12, "finished twice");
 
-    // A run from the beginning replaces all.
+    // A run from the beginning replaces all, or appends.
     let mut afresh = Run::start(new(), None, 1);
     afresh.write(0, 20..21);
     let epoch_1 = afresh.prepare(1);
     afresh.sink.commit(1, &epoch_1).unwrap();
     afresh.sink.finish().unwrap();
-    expect(20..21, "afresh");
+    match shows {
+        Shows::AtCommit | Shows::AtEnd => expect(20..21, "afresh"),
+        Shows::Appended => expect_all(&[0..12, 20..21], "afresh"),
+    }
 }
 
 /// A sink with its writers.

@@ -10,7 +10,7 @@ use super::options::Files;
 use super::part::{ParquetPart, names_in};
 use super::source::{FilesystemSource, MAX_OPEN_FILES};
 use crate::connector::Source as _;
-use crate::connector::contract::{check_sink, check_source, columns, rows, rows_of, sink_of, source_of};
+use crate::connector::contract::{Shows, check_sink, check_source, columns, rows, rows_of, sink_of, source_of};
 use crate::connector::registry::Environment;
 
 fn source(dir: &Path, path: &str, files: Files, format: &str) -> FilesystemSource {
@@ -77,14 +77,14 @@ async fn a_replaced_file_is_noticed_at_restart() {
 
 #[test]
 fn sinks_keep_the_contract() {
-    for (path, at_end) in [("out", false), ("out.parquet", true)] {
+    for (path, shows) in [("out", Shows::AtCommit), ("out.parquet", Shows::AtEnd)] {
         for format in ["parquet"] {
             let dir = tempfile::tempdir().unwrap();
             let env = Environment::new(dir.path(), dir.path().join(".eagre"), "test");
             let options = [("connector", "filesystem"), ("path", path), ("format", format)];
             let shown = || shown(dir.path(), path, format);
-            check_sink(&|| sink_of(&options, &env).unwrap(), &shown, at_end);
-            let left = names_in(&dir.path().join(if at_end { "." } else { path })).unwrap();
+            check_sink(&|| sink_of(&options, &env).unwrap(), &shown, shows);
+            let left = names_in(&dir.path().join(if shows == Shows::AtEnd { "." } else { path })).unwrap();
             assert!(left.iter().all(|name| !name.starts_with('.')), "left behind: {left:?}");
         }
     }

@@ -6,7 +6,7 @@ use arrow::array::{Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 
 use super::writer::{KeyPlan, LogWriter};
-use crate::connector::contract::{check_source, source_of};
+use crate::connector::contract::{Shows, check_sink, check_source, sink_of, source_of};
 use crate::connector::registry::Environment;
 use crate::connector::{Partition, Position, Prepared, Read, Writer};
 use crate::error::{Kind, Result};
@@ -148,4 +148,29 @@ fn rows_go_to_the_partition_of_their_key_and_are_seen_when_committed() {
     log.commit_stages("p/t", 2, &[stage]).unwrap();
     let all = [stored(&log, "t", 0), stored(&log, "t", 1)].concat();
     assert!(all.contains(&"x\ny".to_owned()) && all.contains(&"z".to_owned()), "{all:?}");
+}
+
+#[test]
+fn the_sink_keeps_the_contract() {
+    for key in [&[][..], &[("key.fields", "name")], &[("key.fields", "n;name")]] {
+        let (_dir, env) = environment(true);
+        let options: Vec<_> = [("connector", "log"), ("partitions", "2")].iter().chain(key).copied().collect();
+        let log = env.log.open().unwrap();
+        let shown = || {
+            let lines = (0..2).flat_map(|p| log.topic("t").map_or(Vec::new(), |_| stored(&log, "t", p)));
+            let row = |line: String| {
+                let row: serde_json::Value = serde_json::from_str(&line).unwrap();
+                format!("{},{}", row["name"].as_str().unwrap(), row["n"])
+            };
+            lines.map(row).collect()
+        };
+        check_sink(&|| sink_of(&options, &env).unwrap(), &shown, Shows::Appended);
+    }
+}
+
+#[test]
+fn an_unknown_key_column_is_told() {
+    let (_dir, env) = environment(true);
+    let told = sink_of(&[("connector", "log"), ("key.fields", "nme")], &env).unwrap_err().to_string();
+    assert_eq!(told, "connector 'log': option 'key.fields': no column 'nme' in t; did you mean 'name'?");
 }

@@ -1,0 +1,315 @@
+//! Records as lines of JSON, in and out: `eagre topics put` and `eagre topics tail`.
+//!
+//! Works on an open log and on any reader or writer, so it serves the command line and an engine's socket alike.
+
+use std::io::{BufRead, Write};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Batch, Follower, Log, Record, Records, Topic, now_micros};
+use crate::error::{Error, Place, Result};
+
+/// Partitions of a topic that `put` makes.
+const DEFAULT_PARTITIONS: u32 = 4;
+/// Bytes that are appended in one go.
+const BATCH_BYTES: usize = 1 << 20;
+/// Bytes that are read in one go from a partition.
+const PIECE_BYTES: usize = 256 << 10;
+/// How long a follower waits before it looks whether its reader is still there.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// What to put.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Put {
+    /// Topic; made, with 4 partitions, when it is not there.
+    pub topic: String,
+    /// Partition; `None` = by key, or in turn.
+    pub partition: Option<u32>,
+    /// Field of the JSON object that is the record's key.
+    pub key_field: Option<String>,
+    /// What the lines come from, for messages (`stdin`, a file's name).
+    pub source: String,
+}
+
+/// Where a tail begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum From {
+    /// The first record still there.
+    Earliest,
+    /// Behind the last.
+    Latest,
+    /// This offset, or the nearest there is.
+    Offset(i64),
+    /// So many records of each partition before its end.
+    Last(i64),
+    /// The first record at or after this time, microseconds since 1970.
+    Time(i64),
+}
+
+impl std::str::FromStr for From {
+    type Err = Error;
+
+    /// `earliest`, `latest`, an offset, `-N` for the last N of each partition, or a time (`2026-01-31T12:00:00Z`).
+    fn from_str(text: &str) -> Result<Self> {
+        match text.trim() {
+            "earliest" => Ok(From::Earliest),
+            "latest" => Ok(From::Latest),
+            text => {
+                if let Ok(number) = text.parse::<i64>() {
+                    return Ok(if text.starts_with('-') { From::Last(number.saturating_neg()) } else { From::Offset(number) });
+                }
+                let time = chrono::DateTime::parse_from_rfc3339(text).map(|time| From::Time(time.timestamp_micros()));
+                time.map_err(|_| {
+                    Error::input(format!(
+                        "'{text}' is no place in a topic; expected earliest, latest, an offset, -N for the last N, or a time like 2026-01-31T12:00:00Z"
+                    ))
+                })
+            }
+        }
+    }
+}
+
+/// What to show.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Tail {
+    /// Topic.
+    pub topic: String,
+    /// Partition; `None` = all.
+    pub partition: Option<u32>,
+    /// Where to begin.
+    pub from: From,
+    /// Most records to show; `None` = all.
+    pub limit: Option<u64>,
+    /// Wait for further records.
+    pub follow: bool,
+}
+
+impl Log {
+    /// Appends lines, each one JSON object, until `input` ends; `told` hears of records and bytes so far. Returns the
+    /// number of records. A line that is no object, or lacks the key field, is an error with its number: what stands
+    /// before it has been appended.
+    pub fn put_lines(&self, put: &Put, input: &mut dyn BufRead, told: &mut dyn FnMut(u64, u64)) -> Result<u64> {
+        let topic = self.topic_or_create(&put.topic, None, DEFAULT_PARTITIONS, None)?;
+        let mut batch = Batch::default();
+        let (mut records, mut bytes, mut number) = (0, 0, 0);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let length = input.read_until(b'\n', &mut line).map_err(|e| Error::failed(format!("cannot read {}", put.source)).because(e))?;
+            let ended = length == 0;
+            number += 1;
+            let text = line.trim_ascii();
+            if !text.is_empty() {
+                if let Err(error) = push_line(&mut batch, &topic, put, text) {
+                    records += batch.len() as u64;
+                    self.append(batch)?;
+                    let place = Place::text(&put.source, number, 1);
+                    return Err(Error::input(format!("{}; the {records} records before it are in the topic", error.message())).at(place));
+                }
+                bytes += text.len() as u64;
+            }
+            if (ended && !batch.is_empty()) || batch.size_bytes() >= BATCH_BYTES {
+                records += batch.len() as u64;
+                self.append(std::mem::take(&mut batch))?;
+                told(records, bytes);
+            }
+            if ended {
+                return Ok(records);
+            }
+        }
+    }
+
+    /// Writes records as lines of JSON: `{"partition":0,"offset":7,"timestamp":"…","key":"…","headers":{…},"value":…}`.
+    /// Returns how many. Ends at the limit, at the end of the topic unless it follows, or when `out` is closed.
+    pub async fn tail_lines(&self, tail: &Tail, out: &mut (dyn Write + Send)) -> Result<u64> {
+        let topic = self.topic(&tail.topic)?;
+        let partitions = tail.partition.map_or(0..topic.partitions(), |p| p..p.saturating_add(1));
+        let mut stands = Vec::new();
+        for partition in partitions {
+            stands.push((partition, self.offset_of(&topic, partition, tail.from)?, topic.follow(partition)?));
+        }
+        let mut left = tail.limit.unwrap_or(u64::MAX);
+        let mut shown = 0;
+        let mut text = Vec::new();
+        while left > 0 {
+            let mut news = false;
+            for (partition, offset, _) in &mut stands {
+                let records = self.read(&topic, *partition, *offset, PIECE_BYTES)?;
+                text.clear();
+                for index in 0..records.len().min(usize::try_from(left).unwrap_or(usize::MAX)) {
+                    line(&records, index, *partition, &mut text);
+                    *offset = records.offsets[index] + 1;
+                    (left, shown, news) = (left - 1, shown + 1, true);
+                }
+                match out.write_all(&text).and_then(|()| out.flush()) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(shown),
+                    Err(error) => return Err(Error::failed("cannot write the records").because(error)),
+                }
+            }
+            if !news {
+                if !tail.follow {
+                    break;
+                }
+                let waits = stands.iter_mut().map(|(_, offset, follower): &mut (u32, i64, Follower)| {
+                    let offset = *offset;
+                    Box::pin(follower.wait_for(offset, PATIENCE))
+                });
+                futures::future::select_all(waits).await;
+            }
+        }
+        Ok(shown)
+    }
+
+    fn offset_of(&self, topic: &Topic, partition: u32, from: From) -> Result<i64> {
+        let (start, end) = (topic.start_offset(partition)?, topic.end_offset(partition)?);
+        Ok(match from {
+            From::Earliest => start,
+            From::Latest => end,
+            From::Offset(offset) => offset.clamp(start, end),
+            From::Last(count) => end.saturating_sub(count.max(0)).max(start),
+            From::Time(time) => self.offset_at_time(topic, partition, time)?,
+        })
+    }
+}
+
+fn push_line(batch: &mut Batch, topic: &Topic, put: &Put, text: &[u8]) -> Result<()> {
+    let object: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(text).map_err(|e| Error::input(format!("the line is no JSON object: {e}")))?;
+    let key = match &put.key_field {
+        None => None,
+        Some(field) => match object.get(field) {
+            Some(serde_json::Value::String(text)) => Some(text.clone()),
+            Some(serde_json::Value::Null) => None,
+            Some(other) => Some(other.to_string()),
+            None => {
+                let near = crate::error::did_you_mean(field, object.keys().map(String::as_str));
+                return Err(Error::input(format!("the object has no field '{field}'{near}")));
+            }
+        },
+    };
+    let record = Record { key: key.as_deref().map(str::as_bytes), ..Record::new(text, now_micros()) };
+    match put.partition {
+        Some(partition) => batch.push(topic, partition, &record),
+        None => batch.push_by_key(topic, &record),
+    }
+}
+
+/// Appends a record as a line.
+fn line(records: &Records, index: usize, partition: u32, out: &mut Vec<u8>) {
+    let mut object = serde_json::Map::new();
+    object.insert("partition".into(), partition.into());
+    object.insert("offset".into(), records.offsets[index].into());
+    object.insert("timestamp".into(), time_text(records.timestamps[index]).into());
+    if let Some(key) = &records.keys[index] {
+        object.insert("key".into(), text_of(key));
+    }
+    if !records.headers[index].is_empty() {
+        let headers = records.headers[index].iter().map(|(name, value)| (name.clone(), text_of(value)));
+        object.insert("headers".into(), serde_json::Value::Object(headers.collect()));
+    }
+    let value =
+        records.value(index).map_or(serde_json::Value::Null, |value| serde_json::from_slice(&value).unwrap_or_else(|_| text_of(&value)));
+    object.insert("value".into(), value);
+    out.extend_from_slice(serde_json::Value::Object(object).to_string().as_bytes());
+    out.push(b'\n');
+}
+
+/// Bytes as text; what is not UTF-8 as `{"hex": "…"}`, so that nothing is lost.
+fn text_of(bytes: &Bytes) -> serde_json::Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => serde_json::json!({ "hex": bytes.iter().map(|b| format!("{b:02x}")).collect::<String>() }),
+    }
+}
+
+/// Microseconds since 1970 as RFC 3339, or as the number where no calendar reaches.
+fn time_text(micros: i64) -> String {
+    let time = chrono::DateTime::from_timestamp_micros(micros);
+    time.map_or_else(|| micros.to_string(), |time| time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key_field: Option<&str>) -> Put {
+        Put { topic: "orders".into(), partition: None, key_field: key_field.map(str::to_owned), source: "orders.jsonl".into() }
+    }
+
+    fn tail(from: From, limit: Option<u64>) -> Tail {
+        Tail { topic: "orders".into(), partition: None, from, limit, follow: false }
+    }
+
+    async fn shown(log: &Log, tail: &Tail) -> Vec<serde_json::Value> {
+        let mut out = Vec::new();
+        log.tail_lines(tail, &mut out).await.unwrap();
+        String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn lines_put_are_lines_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        let lines = "{\"id\":\"a\",\"n\":1}\n\n  {\"id\":\"b\",\"n\":2}\n{\"id\":\"a\",\"n\":3}";
+        let mut told = (0, 0);
+        let count = log.put_lines(&put(Some("id")), &mut lines.as_bytes(), &mut |records, bytes| told = (records, bytes)).unwrap();
+        assert_eq!((count, told), (3, (3, 48)));
+        let all = shown(&log, &tail(From::Earliest, None)).await;
+        assert_eq!(all.len(), 3);
+        let of_a: Vec<_> = all.iter().filter(|r| r["key"] == "a").collect();
+        assert_eq!(
+            (of_a[0]["value"]["n"].as_i64(), of_a[1]["value"]["n"].as_i64()),
+            (Some(1), Some(3)),
+            "one key, one partition, in order"
+        );
+        assert_eq!(of_a[0]["partition"], of_a[1]["partition"]);
+        assert_eq!(shown(&log, &tail(From::Earliest, Some(2))).await.len(), 2);
+        assert_eq!(shown(&log, &tail(From::Latest, None)).await.len(), 0);
+        let figures = log.figures().unwrap();
+        assert_eq!((figures[0].topic.as_str(), figures[0].partitions, figures[0].records), ("orders", 4, 3));
+    }
+
+    #[test]
+    fn a_bad_line_is_told_with_its_number_and_what_stands_before_it_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        let told = log.put_lines(&put(Some("id")), &mut "{\"id\":1}\n{\"idd\":2}\n".as_bytes(), &mut |_, _| {}).unwrap_err();
+        assert_eq!(
+            told.to_string(),
+            "orders.jsonl:2:1: the object has no field 'id'; did you mean 'idd'?; the 1 records before it are in the topic"
+        );
+        let told = log.put_lines(&put(None), &mut "[1]\n".as_bytes(), &mut |_, _| {}).unwrap_err();
+        assert!(told.to_string().starts_with("orders.jsonl:1:1: the line is no JSON object"), "{told}");
+        assert_eq!(log.figures().unwrap()[0].records, 1);
+    }
+
+    #[tokio::test]
+    async fn a_tail_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        log.put_lines(&put(None), &mut "{\"n\":1}\n".as_bytes(), &mut |_, _| {}).unwrap();
+        let following = Tail { follow: true, ..tail(From::Last(10), Some(2)) };
+        let appending = {
+            let log = log.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(50));
+                log.put_lines(&put(None), &mut "{\"n\":2}\n".as_bytes(), &mut |_, _| {}).unwrap();
+            })
+        };
+        let records = tokio::time::timeout(Duration::from_secs(10), shown(&log, &following)).await.unwrap();
+        assert_eq!(records.iter().map(|r| r["value"]["n"].as_i64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+        appending.join().unwrap();
+    }
+
+    #[test]
+    fn a_place_in_a_topic_reads() {
+        let read = |text: &str| text.parse::<From>();
+        assert_eq!(read("earliest").unwrap(), From::Earliest);
+        assert_eq!((read("42").unwrap(), read("-5").unwrap()), (From::Offset(42), From::Last(5)));
+        assert_eq!(read("1970-01-01T00:00:01Z").unwrap(), From::Time(1_000_000));
+        assert!(read("yesterday").is_err());
+    }
+}
