@@ -8,7 +8,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use arrow::compute::take;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::JoinType;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
@@ -184,7 +185,6 @@ impl Filter {
             let (side, column, schema) = if *at < width { (0, *at, left) } else { (1, at - width, right) };
             let field = schema.fields().get(column);
             let field = field.ok_or_else(|| Error::bug(format!("a join condition reads column {at}, there is none")))?;
-            // A padded row never meets the condition, so the declared nullability holds.
             fields.push(field.clone());
             columns[side].push(column);
         }
@@ -195,4 +195,9 @@ impl Filter {
         })?;
         Ok(Filter { expr: expr.data, columns, schema: Arc::new(Schema::new(fields)) })
     }
+}
+
+/// Rows `rows` of the columns at `columns`.
+pub(crate) fn take_columns(batch: &RecordBatch, columns: &[usize], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
+    columns.iter().map(|column| Ok(take(batch.column(*column), rows, None)?)).collect()
 }

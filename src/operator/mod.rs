@@ -125,6 +125,7 @@ pub trait OperatorSpec: Send + Sync + Debug {
 }
 
 mod aggregates;
+mod attached_window;
 pub mod event_time;
 mod group_table;
 mod identity;

@@ -186,6 +186,11 @@ impl Pending {
         self.rebuild_heads()
     }
 
+    /// Number of rows that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.runs.values().map(|run| run.order.len() - run.done).sum()
+    }
+
     fn rebuild_heads(&mut self) -> Result<()> {
         let head = |(number, run): (&u32, &Run)| Some(Reverse((run.due[*run.order.get(run.done)? as usize], *number)));
         self.heads = self.runs.iter().filter_map(head).collect();

@@ -15,8 +15,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{filter, take};
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
+use arrow::compute::filter;
 use arrow::datatypes::{DataType, SchemaRef, UInt32Type};
 use datafusion::common::JoinType;
 use datafusion::physical_expr::PhysicalExpr;
@@ -26,7 +26,7 @@ use self::side::{Side, key_columns};
 use crate::error::Result;
 use crate::operator::event_time::refuse_null_times;
 use crate::operator::identity::{expr_identity, types_identity};
-use crate::operator::joined::Joined;
+use crate::operator::joined::{Joined, take_columns};
 use crate::operator::keys::{KeyIndex, NO_SLOT, NullKeys};
 use crate::operator::{Distribution, Input, OUTPUT_ROWS, Operator, OperatorSpec, Output};
 use crate::state::StateHandles;
@@ -331,11 +331,6 @@ impl IntervalJoin {
             }
         }
     }
-}
-
-/// Rows `rows` of the columns at `columns`.
-fn take_columns(batch: &RecordBatch, columns: &[usize], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
-    columns.iter().map(|column| Ok(take(batch.column(*column), rows, None)?)).collect()
 }
 
 /// Left, then right.
