@@ -11,7 +11,7 @@ use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator, utils::AggregateOrderSensitivity};
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr, PhysicalSortExpr};
 
 use crate::error::Result;
@@ -29,10 +29,39 @@ pub struct Aggregates {
 #[derive(Debug)]
 struct Aggregate {
     function: Arc<AggregateFunctionExpr>,
-    arguments: Vec<Arc<dyn PhysicalExpr>>,
+    arguments: Vec<Argument>,
     filter: Option<Arc<dyn PhysicalExpr>>,
     /// Columns of its state.
     states: Vec<FieldRef>,
+}
+
+/// What an aggregate is applied to.
+#[derive(Debug)]
+enum Argument {
+    Expr(Arc<dyn PhysicalExpr>),
+    /// The same for every row (`COUNT(*)` counts a literal): a column of [`CONSTANT_ROWS`], to be sliced.
+    Constant(ArrayRef),
+}
+
+/// Rows for which constant arguments are at hand: as many as a batch has at most, mostly.
+const CONSTANT_ROWS: usize = 8192;
+
+impl Argument {
+    fn new(expr: Arc<dyn PhysicalExpr>) -> Result<Self> {
+        Ok(match expr.downcast_ref::<Literal>() {
+            Some(literal) => Argument::Constant(literal.value().to_array_of_size(CONSTANT_ROWS)?),
+            None => Argument::Expr(expr),
+        })
+    }
+
+    fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef> {
+        let rows = batch.num_rows();
+        match self {
+            Argument::Expr(expr) => Ok(expr.evaluate(batch)?.into_array(rows)?),
+            Argument::Constant(column) if rows <= CONSTANT_ROWS => Ok(column.slice(0, rows)),
+            Argument::Constant(column) => Ok(ScalarValue::try_from_array(column, 0)?.to_array_of_size(rows)?),
+        }
+    }
 }
 
 /// One accumulator per aggregate, each for all groups; groups are numbered from 0 by the caller.
@@ -99,8 +128,8 @@ impl Aggregates {
     ) -> Result<Self> {
         let aggregate = |(function, filter): (&Arc<AggregateFunctionExpr>, &Option<Arc<dyn PhysicalExpr>>)| -> Result<Aggregate> {
             let function = in_row_order(function, input, order)?;
-            let mut arguments = function.expressions();
-            arguments.extend(function.order_bys().iter().map(|sort| sort.expr.clone()));
+            let arguments = function.expressions().into_iter().chain(function.order_bys().iter().map(|sort| sort.expr.clone()));
+            let arguments = arguments.map(Argument::new).collect::<Result<_>>()?;
             let states = function.state_fields()?.iter().map(|f| Arc::new(f.as_ref().clone().with_nullable(true))).collect();
             Ok(Aggregate { function, arguments, filter: filter.clone(), states })
         };
@@ -121,9 +150,8 @@ impl Aggregates {
 
     /// Evaluates arguments and filters over the rows of `batch`.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<Arguments> {
-        let argument = |expr: &Arc<dyn PhysicalExpr>| Ok(expr.evaluate(batch)?.into_array(batch.num_rows())?);
         let each = self.each.iter().map(|aggregate| {
-            let arguments = aggregate.arguments.iter().map(argument).collect::<Result<Vec<_>>>()?;
+            let arguments = aggregate.arguments.iter().map(|argument| argument.evaluate(batch)).collect::<Result<Vec<_>>>()?;
             let filter = aggregate.filter.as_ref().map(|filter| evaluate_filter(filter, batch)).transpose()?;
             Ok((arguments, filter))
         });

@@ -42,13 +42,15 @@ impl KeptMark {
     }
 
     /// Moves on; a step back is ignored.
+    ///
+    /// The end of the input is reached, but not kept: whoever goes on after it expects more rows, which are not all late.
     pub fn advance(&mut self, mark: Watermark) {
         self.mark = self.mark.max(mark);
     }
 
     /// Puts the watermark into its table: to be called at every checkpoint.
     pub fn keep(&mut self) -> Result<()> {
-        if self.mark != self.kept {
+        if self.mark != self.kept && self.mark != Watermark::MAX {
             let rows = RecordBatch::try_new(self.table.schema().clone(), vec![Arc::new(Int64Array::from(vec![self.mark.0]))])?;
             self.table.replace_all(Some(rows));
             self.kept = self.mark;
@@ -61,6 +63,19 @@ impl KeptMark {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+
+    #[test]
+    fn the_end_of_the_input_is_not_kept() {
+        let mut handles = StateHandles::empty(0, 1);
+        let mut mark = KeptMark::open(&mut handles).unwrap();
+        for micros in [3, i64::MAX] {
+            mark.advance(Watermark(micros));
+            mark.keep().unwrap();
+        }
+        assert_eq!(mark.get(), Watermark::MAX);
+        let rows = &handles.tables().next().unwrap().1.blocks()[0].1.rows;
+        assert_eq!(rows.column(0).as_primitive::<Int64Type>().value(0), 3);
+    }
 
     #[test]
     fn every_instance_goes_on_from_the_lowest_watermark_of_all() {

@@ -75,7 +75,8 @@ impl OperatorSpec for SessionAggregateSpec {
         let keys: Vec<&str> = self.keys.iter().map(|key| self.input.field(*key).name().as_str()).collect();
         let aggregates: Vec<&str> = self.aggregates.iter().map(|aggregate| aggregate.name()).collect();
         let time = self.input.field(self.time).name();
-        format!("[{}] by [{}] over sessions on {time}, gap {} us", aggregates.join(", "), keys.join(", "), self.gap_micros)
+        let kind = WindowKind::Session { gap: self.gap_micros };
+        format!("[{}] by [{}] over {kind} on {time}", aggregates.join(", "), keys.join(", "))
     }
 
     fn identity(&self) -> String {
@@ -250,7 +251,8 @@ impl OperatorSpec for SessionAssignSpec {
 
     fn describe(&self) -> String {
         let keys: Vec<&str> = self.keys.iter().map(|key| self.schema.field(*key).name().as_str()).collect();
-        format!("sessions on {} by [{}], gap {} us", self.schema.field(self.time).name(), keys.join(", "), self.gap_micros)
+        let kind = WindowKind::Session { gap: self.gap_micros };
+        format!("{kind} on {} by [{}]", self.schema.field(self.time).name(), keys.join(", "))
     }
 
     fn identity(&self) -> String {

@@ -131,7 +131,7 @@ impl OperatorSpec for WindowAggregateSpec {
         let aggregates: Vec<&str> = self.aggregates.iter().map(|aggregate| aggregate.name()).collect();
         let sets = self.grouping_sets.as_ref().map(|sets| format!(" in {} grouping sets", sets.len())).unwrap_or_default();
         let windows = match &self.windowing {
-            Windowing::Time { time, kind } => format!("{kind:?} on {}", self.input.field(*time).name()),
+            Windowing::Time { time, kind } => format!("{kind} on {}", self.input.field(*time).name()),
             Windowing::Attached { .. } => "the windows of the rows".to_owned(),
         };
         format!("[{}] by [{}]{sets} over {windows}", aggregates.join(", "), keys.join(", "))

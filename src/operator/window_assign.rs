@@ -30,7 +30,7 @@ impl OperatorSpec for WindowAssignSpec {
     }
 
     fn describe(&self) -> String {
-        format!("{:?} on column {}", self.kind, self.time)
+        format!("{} on {}", self.kind, self.schema.field(self.time).name())
     }
 
     fn identity(&self) -> String {

@@ -3,6 +3,8 @@
 //! Flink's table-valued functions: TUMBLE, HOP, CUMULATE (SESSION depends on neighbours: `operator::session`).
 //! All windows are `[start, end)`; `start = ts - floor_mod(ts - offset, size)`, floor also below 1970.
 
+use std::fmt;
+
 use crate::error::{Error, Result};
 
 /// One window, `[start, end)` in microseconds.
@@ -132,6 +134,33 @@ impl WindowKind {
     }
 }
 
+impl fmt::Display for WindowKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            WindowKind::Tumble { size, .. } => write!(f, "TUMBLE {}", Length(size))?,
+            WindowKind::Hop { size, slide, .. } => write!(f, "HOP {} every {}", Length(size), Length(slide))?,
+            WindowKind::Cumulate { size, step, .. } => write!(f, "CUMULATE up to {} by {}", Length(size), Length(step))?,
+            WindowKind::Session { gap } => write!(f, "SESSION gap {}", Length(gap))?,
+        }
+        match self.offset() {
+            0 => Ok(()),
+            offset => write!(f, " offset {}", Length(offset)),
+        }
+    }
+}
+
+/// Microseconds, shown in the largest unit that divides them.
+struct Length(i64);
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(i64, &str); 6] =
+            [(86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"), (1_000, "ms"), (1, "us")];
+        let (length, unit) = UNITS.into_iter().find(|(length, _)| self.0 % length == 0).unwrap_or((1, "us"));
+        write!(f, "{} {unit}", self.0 / length)
+    }
+}
+
 /// `ts` rounded down to a multiple of `size` counted from `offset`; floor also below zero.
 pub fn floor_to(ts: i64, size: i64, offset: i64) -> i64 {
     ts - (ts - offset).rem_euclid(size)
@@ -171,6 +200,12 @@ mod tests {
         let cumulate = WindowKind::Cumulate { size: 6, step: 2, offset: 0 };
         assert_eq!(cumulate.windows_of(3), [w(0, 4), w(0, 6)]);
         assert_eq!(cumulate.windows_of(5), [w(0, 6)]);
+    }
+
+    #[test]
+    fn windows_are_shown_in_the_units_people_wrote() {
+        assert_eq!(WindowKind::Hop { size: 10_000_000, slide: 1_500_000, offset: 0 }.to_string(), "HOP 10 s every 1500 ms");
+        assert_eq!(WindowKind::Tumble { size: 86_400_000_000, offset: -3_600_000_000 }.to_string(), "TUMBLE 1 d offset -1 h");
     }
 
     #[test]
