@@ -217,7 +217,9 @@ impl From<datafusion::error::DataFusionError> for Error {
             },
             D::Context(text, inner) => {
                 let inner = Error::from(*inner);
-                if inner.place.is_some() { inner } else { Error::new(inner.kind, format!("{text}: {inner}")) }
+                // What is wrong with a query needs no name of the planning step that found it.
+                let is_clear = inner.place.is_some() || inner.kind == Kind::Input;
+                if is_clear { inner } else { Error::new(inner.kind, format!("{text}: {inner}")) }
             }
             D::Diagnostic(_, inner) => Error::from(*inner),
             D::ArrowError(inner, _) => Error::from(*inner),

@@ -1,12 +1,13 @@
 //! Flink's dialect: what sqlparser is told about the spelling of Flink SQL.
 //!
-//! Names are quoted with backticks. Three forms that sqlparser does not know enter through the prefix hook:
+//! Names are quoted with backticks. Some forms that sqlparser does not know enter through the prefix hook:
 //!
 //! | text | becomes |
 //! |---|---|
 //! | `TABLE t`, `TABLE (SELECT …)`, `TABLE t PARTITION BY (a, b)` as an argument | [`TableArgument`] in an expression's clothes |
 //! | `CAST(x AS ROW<a INT>)`, `TRY_CAST(…)` | a cast to a type read by `types.rs` |
 //! | `MAP['k', v, …]` | a call of `make_map` |
+//! | `JSON_VALUE(j, p RETURNING INT DEFAULT 0 ON EMPTY)` | a call, a cast, a `COALESCE` |
 
 use datafusion::sql::sqlparser::ast::{self, CastKind, Expr, FunctionArg, FunctionArgExpr, Ident};
 use datafusion::sql::sqlparser::dialect::Dialect;
@@ -80,6 +81,7 @@ impl Dialect for FlinkDialect {
             (Keyword::TABLE, _) => Some(TableArgument::parse(parser)),
             (Keyword::CAST | Keyword::TRY_CAST, Token::LParen) => Some(parse_cast(parser)),
             (Keyword::MAP, Token::LBracket) => Some(parse_map(parser)),
+            (_, Token::LParen) if word.value.eq_ignore_ascii_case("JSON_VALUE") => Some(parse_json_value(parser)),
             _ => None,
         }
     }
@@ -106,6 +108,40 @@ fn parse_map(parser: &mut Parser) -> Result<Expr, ParserError> {
     let entries = parser.parse_comma_separated0(Parser::parse_expr, Token::RBracket)?;
     parser.expect_token(&Token::RBracket)?;
     Ok(call(Ident::with_span(name.span, "make_map"), entries))
+}
+
+/// `JSON_VALUE(json, path [RETURNING type] [{NULL | DEFAULT x} ON EMPTY] [NULL ON ERROR])`.
+fn parse_json_value(parser: &mut Parser) -> Result<Expr, ParserError> {
+    let name = parser.parse_identifier()?;
+    parser.expect_token(&Token::LParen)?;
+    let args = parser.parse_comma_separated(Parser::parse_expr)?;
+    let coalesce = Ident::with_span(name.span, "coalesce");
+    let mut value = call(name, args);
+    if parser.parse_keyword(Keyword::RETURNING) {
+        let (data_type, _) = types::parse(parser)?;
+        value = Expr::Cast { kind: CastKind::Cast, expr: Box::new(value), data_type, array: false, format: None };
+    }
+    while parser.peek_token_ref().token != Token::RParen {
+        let clause = parser.peek_token();
+        let default = if parser.parse_keyword(Keyword::DEFAULT) {
+            Some(parser.parse_expr()?)
+        } else if parser.parse_keyword(Keyword::NULL) {
+            None
+        } else {
+            return parser.expected("NULL or DEFAULT, ON EMPTY or ON ERROR (ERROR ON … is not supported)", clause);
+        };
+        parser.expect_keyword_is(Keyword::ON)?;
+        match default {
+            Some(default) => {
+                // What is no JSON gives NULL, as nothing at the path does: only ON EMPTY can be told.
+                parser.expect_keyword_is(Keyword::EMPTY)?;
+                value = call(coalesce.clone(), vec![value, default]);
+            }
+            None => _ = parser.expect_one_of_keywords(&[Keyword::EMPTY, Keyword::ERROR])?,
+        }
+    }
+    parser.expect_token(&Token::RParen)?;
+    Ok(value)
 }
 
 /// A call of `name` with positional arguments.

@@ -3,10 +3,16 @@
 //! | written | planned as |
 //! |---|---|
 //! | `TIMESTAMPDIFF(SECOND, a, b)`, `TIMESTAMPADD(…)` | the unit is a text |
-//! | `FLOOR(t TO DAY)`, `CEIL(t TO DAY)`, `EXTRACT(DAY FROM t)` | `floor(t, 'DAY')`, `ceil(t, 'DAY')`, `extract('DAY', t)` |
+//! | `FLOOR(t TO DAY)`, `CEIL(t TO DAY)` | `floor(t, 'DAY')`, `ceil(t, 'DAY')` |
+//! | `xs[1].field` | the field's name is a text |
+//! | `CAST(ROW(x, y) AS ROW<a INT, b STRING>)` | `named_struct('a', CAST(x AS INT), 'b', CAST(y AS STRING))` |
 //! | `INTERVAL '1 02:03' DAY TO MINUTE` | `INTERVAL '1 DAY 2 HOUR 3 MINUTE'` |
 //! | `TIMESTAMP '2020-01-01 00:00:00'` | a `TIMESTAMP(3)` unless it has more digits |
 //! | `1E3` | a DOUBLE (a number with a point only is a DECIMAL) |
+//! | `IF(c, a, b)`, `IFNULL(a, b)`, `MOD(a, b)` | `CASE`, `COALESCE(a, b)`, `a % b` |
+//! | `GREATEST(a, b)`, `LEAST(a, b)` | NULL when one is NULL |
+//! | `UNIX_TIMESTAMP()` | `extract('EPOCH', current_timestamp())` |
+//! | `LISTAGG`, `APPROX_COUNT_DISTINCT`, `RAND`, `TRUNCATE`, `ROW` | the same under DataFusion's name |
 //! | `UNNEST(xs) AS t(x)` in FROM | sqlparser's own UNNEST |
 //!
 //! Here too, what stands behind a table and nobody plans is refused by name with its place (`relation.rs` says what).
@@ -17,6 +23,8 @@ use datafusion::sql::sqlparser::ast::{
     self, CeilFloorKind, DateTimeField, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Spanned as _, TableFactor, Value,
     VisitMut, VisitorMut,
 };
+
+use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::dialect::call;
 use super::{place, relation};
@@ -35,7 +43,7 @@ struct Forms<'a> {
 }
 
 impl Forms<'_> {
-    fn refuse(&self, text: String, span: datafusion::sql::sqlparser::tokenizer::Span) -> ControlFlow<Box<Error>> {
+    fn refuse(&self, text: String, span: Span) -> ControlFlow<Box<Error>> {
         ControlFlow::Break(Box::new(Error::input(text).at(place::of_span(self.file, span))))
     }
 }
@@ -53,15 +61,17 @@ impl VisitorMut for Forms<'_> {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         match expr {
-            Expr::Function(function) => unit_as_text(function),
+            Expr::Function(function) => {
+                unit_as_text(function);
+                if let Some(planned) = flink_call(function) {
+                    *expr = planned;
+                }
+            }
             Expr::Floor { expr: of, field: CeilFloorKind::DateTimeField(field) } if *field != DateTimeField::NoDateTime => {
                 *expr = call(Ident::with_span(of.span(), "floor"), vec![std::mem::replace(of.as_mut(), null()), text(field)]);
             }
             Expr::Ceil { expr: of, field: CeilFloorKind::DateTimeField(field) } if *field != DateTimeField::NoDateTime => {
                 *expr = call(Ident::with_span(of.span(), "ceil"), vec![std::mem::replace(of.as_mut(), null()), text(field)]);
-            }
-            Expr::Extract { field, expr: of, .. } => {
-                *expr = call(Ident::with_span(of.span(), "extract"), vec![text(field), std::mem::replace(of.as_mut(), null())]);
             }
             Expr::Interval(interval) => {
                 if let Err(text) = compound_interval(interval) {
@@ -69,6 +79,12 @@ impl VisitorMut for Forms<'_> {
                     return self.refuse(text, span);
                 }
             }
+            Expr::Cast { expr: of, data_type: ast::DataType::Struct(fields, _), .. } => {
+                if let Some(row) = row_of(of, fields) {
+                    *expr = row;
+                }
+            }
+            Expr::CompoundFieldAccess { root, access_chain } => fields_as_text(root, access_chain),
             Expr::TypedString(literal) => timestamp_literal(literal),
             Expr::Value(value) => match &value.value {
                 Value::DoubleQuotedString(text) => {
@@ -115,6 +131,91 @@ fn unit_as_text(function: &mut ast::Function) {
     }
 }
 
+/// Calls that DataFusion knows under another name, or as an expression of another kind.
+fn flink_call(function: &mut ast::Function) -> Option<Expr> {
+    let [ast::ObjectNamePart::Identifier(name)] = &mut function.name.0[..] else { return None };
+    let args = match &mut function.args {
+        FunctionArguments::List(list) => list,
+        _ => return None,
+    };
+    let plain = args.args.iter().all(|a| matches!(a, FunctionArg::Unnamed(FunctionArgExpr::Expr(_))));
+    let upper = name.value.to_uppercase();
+    let renamed = match upper.as_str() {
+        "LISTAGG" => {
+            if args.args.len() == 1 {
+                args.args.push(FunctionArg::Unnamed(FunctionArgExpr::Expr(text(&","))));
+            }
+            "string_agg"
+        }
+        "APPROX_COUNT_DISTINCT" => "approx_distinct",
+        "RAND" => "random",
+        "ROW" => "struct",
+        "TRUNCATE" => "trunc",
+        "IF" | "IFNULL" | "MOD" | "GREATEST" | "LEAST" | "UNIX_TIMESTAMP" if plain && function.over.is_none() => {
+            let given = std::mem::take(&mut args.args);
+            let given = given.into_iter().filter_map(|arg| match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+                _ => None,
+            });
+            return Some(as_expression(name.clone(), &upper, given.collect()));
+        }
+        _ => return None,
+    };
+    renamed.clone_into(&mut name.value);
+    None
+}
+
+fn as_expression(name: Ident, upper: &str, args: Vec<Expr>) -> Expr {
+    let span = name.span;
+    let named = |value: &str| Ident::with_span(span, value);
+    match (upper, <[Expr; 3]>::try_from(args)) {
+        ("IF", Ok([condition, result, otherwise])) => case(span, condition, result, otherwise),
+        (_, Err(args)) => match (upper, <[Expr; 2]>::try_from(args)) {
+            ("IFNULL", Ok(args)) => call(named("coalesce"), args.into()),
+            ("MOD", Ok([left, right])) => Expr::Nested(Box::new(Expr::BinaryOp {
+                left: Box::new(Expr::Nested(Box::new(left))),
+                op: ast::BinaryOperator::Modulo,
+                right: Box::new(Expr::Nested(Box::new(right))),
+            })),
+            ("GREATEST" | "LEAST", Ok(args)) => null_if_any(name, args.into()),
+            (_, Ok(args)) => call(name, args.into()),
+            ("UNIX_TIMESTAMP", Err(args)) if args.is_empty() => {
+                call(named("extract"), vec![text(&"EPOCH"), call(named("current_timestamp"), Vec::new())])
+            }
+            ("GREATEST" | "LEAST", Err(args)) => null_if_any(name, args),
+            (_, Err(args)) => call(name, args),
+        },
+        ("GREATEST" | "LEAST", Ok(args)) => null_if_any(name, args.into()),
+        (_, Ok(args)) => call(name, args.into()),
+    }
+}
+
+/// `CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE f(a, b) END`.
+fn null_if_any(name: Ident, args: Vec<Expr>) -> Expr {
+    let span = name.span;
+    let is_null = |e: &Expr| Expr::IsNull(Box::new(Expr::Nested(Box::new(e.clone()))));
+    let any = args.iter().map(is_null).reduce(|left, right| Expr::BinaryOp {
+        left: Box::new(left),
+        op: ast::BinaryOperator::Or,
+        right: Box::new(right),
+    });
+    match any {
+        Some(any) => case(span, any, null(), call(name, args)),
+        None => call(name, args),
+    }
+}
+
+fn case(span: Span, condition: Expr, result: Expr, otherwise: Expr) -> Expr {
+    let token = || ast::helpers::attached_token::AttachedToken(TokenWithSpan::new(Token::make_keyword("CASE"), span));
+    Expr::Case {
+        case_token: token(),
+        end_token: token(),
+        operand: None,
+        conditions: vec![ast::CaseWhen { condition, result }],
+        else_result: Some(Box::new(otherwise)),
+    }
+}
+
 fn timestamp_literal(literal: &mut ast::TypedString) {
     if let ast::DataType::Timestamp(precision @ None, zone) = &mut literal.data_type
         && let Value::SingleQuotedString(text) = &literal.value.value
@@ -157,6 +258,51 @@ fn compound_interval(interval: &mut ast::Interval) -> Result<(), String> {
     let spelled: Vec<String> = parts.iter().zip(fields).map(|(part, field)| format!("{sign}{part} {field}")).collect();
     *digits = spelled.join(" ");
     Ok(())
+}
+
+/// `f(x).field`, `xs[1].field`: DataFusion takes the field's name as a text there; names that may belong to a table stay.
+fn fields_as_text(root: &Expr, chain: &mut [ast::AccessExpr]) {
+    let mut of_value = !matches!(root, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+    for access in chain {
+        match access {
+            ast::AccessExpr::Dot(field) if of_value => {
+                if let Expr::Identifier(ident) = field {
+                    *field = text(&ident.value);
+                }
+            }
+            ast::AccessExpr::Dot(_) => {}
+            ast::AccessExpr::Subscript(_) => of_value = true,
+        }
+    }
+}
+
+/// The values of a ROW constructor under the names and types of a ROW type, by position.
+fn row_of(of: &mut Expr, fields: &[ast::StructField]) -> Option<Expr> {
+    // The constructor was visited first: it is `struct` by now.
+    let Expr::Function(ast::Function { name, args: FunctionArguments::List(list), .. }) = of else { return None };
+    if name.to_string() != "struct" || list.args.len() != fields.len() {
+        return None;
+    }
+    let span = name.span();
+    let mut args = Vec::with_capacity(fields.len() * 2);
+    for (arg, field) in std::mem::take(&mut list.args).into_iter().zip(fields) {
+        let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = arg else { return None };
+        args.push(text(&field.field_name.as_ref().map_or("", |n| n.value.as_str())));
+        let mut value = Expr::Cast {
+            kind: ast::CastKind::Cast,
+            expr: Box::new(value),
+            data_type: field.field_type.clone(),
+            array: false,
+            format: None,
+        };
+        if let Expr::Cast { expr: of, data_type: ast::DataType::Struct(inner, _), .. } = &mut value
+            && let Some(row) = row_of(of, &inner.clone())
+        {
+            value = row;
+        }
+        args.push(value);
+    }
+    Some(call(Ident::with_span(span, "named_struct"), args))
 }
 
 /// Only some of sqlparser's own dialects read UNNEST as such; for ours it is a call.

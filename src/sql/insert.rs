@@ -124,7 +124,9 @@ fn fits(from: &DataType, to: &DataType) -> bool {
         (T::Time32(_) | T::Time64(_), T::Time32(_) | T::Time64(_)) => true,
         (T::List(a) | T::LargeList(a), T::List(b)) => fits(a.data_type(), b.data_type()),
         (T::Map(a, _), T::Map(b, _)) => fits(a.data_type(), b.data_type()),
-        (T::Struct(a), T::Struct(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| fits(a.data_type(), b.data_type())),
+        (T::Struct(a), T::Struct(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name() == b.name() && fits(a.data_type(), b.data_type()))
+        }
         _ => false,
     }
 }

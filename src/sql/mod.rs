@@ -10,6 +10,7 @@ pub mod catalog;
 mod ddl;
 pub mod declared;
 pub mod dialect;
+mod flink_types;
 mod forms;
 pub mod functions;
 mod insert;

@@ -5,7 +5,7 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
-use crate::error::{Error, Place, did_you_mean};
+use crate::error::{Error, Kind, Place, did_you_mean};
 
 /// Where `span` begins in `file`; the whole file when the parser knew no better.
 pub fn of_span(file: &str, span: Span) -> Place {
@@ -50,13 +50,32 @@ pub fn of_planner(file: &str, error: DataFusionError) -> Error {
     let span = error.diagnostic().and_then(|d| d.span);
     let error = match unknown_column(&error) {
         Some(text) => Error::input(text),
-        None => Error::from(error),
+        None => Error::from(plain(error)),
+    };
+    let error = match error.kind() {
+        // Nothing runs while a text is planned: whatever fails is the text's fault.
+        Kind::Row | Kind::Failed => Error::input(error.message()),
+        _ => error,
     };
     // A relation planner knows line and column, but not the file.
     let error = error.in_file(file);
     match span {
         Some(span) if span.start.line > 0 => error.at(Place::text(file, span.start.line, span.start.column)),
         _ => error,
+    }
+}
+
+/// The error without the names of planning steps around it, and without DataFusion's frame around what a function of
+/// ours says about its arguments.
+fn plain(error: DataFusionError) -> DataFusionError {
+    const BEFORE: &str = "user-defined coercion failed with: Error during planning: ";
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => plain(*inner),
+        DataFusionError::Plan(text) | DataFusionError::Execution(text) => {
+            let inner = text.split_once(BEFORE).map(|(_, inner)| inner.split(" No function matches").next().unwrap_or(inner));
+            DataFusionError::Plan(inner.map_or_else(|| text.clone(), |t| t.trim_end_matches('.').to_owned()))
+        }
+        other => other,
     }
 }
 

@@ -53,7 +53,7 @@ impl<'a> Planner<'a> {
 
     /// The plan of a query, analysed and optimised: filters and columns pushed to `TableScan`s over [`DeclaredTable`].
     pub fn plan_query(&self, query: &Query) -> Result<LogicalPlan> {
-        self.optimized(self.query(query)?, query)
+        self.optimized(self.analysed(self.query(query)?, query)?, query)
     }
 
     /// The plan of an INSERT. Columns are matched by position and cast where Flink casts by itself.
@@ -87,7 +87,7 @@ impl<'a> Planner<'a> {
     }
 
     fn optimized(&self, plan: LogicalPlan, query: &Query) -> Result<LogicalPlan> {
-        analyse(plan).and_then(optimize).map_err(|e| place::of_planner(&query.place.name, e).at(query.place.clone()))
+        optimize(plan).map_err(|e| place::of_planner(&query.place.name, e).at(query.place.clone()))
     }
 }
 

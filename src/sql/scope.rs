@@ -14,7 +14,9 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 
+use super::flink_types::{FlinkCasts, FlinkLiterals, with_flink_casts};
 use super::functions::Functions;
+use super::functions::planner::FlinkExpressions;
 use super::relation::WindowFunctions;
 use super::types::FlinkTypes;
 
@@ -65,7 +67,7 @@ impl<'a> Scope<'a> {
         let expr = self.planner().sql_to_expr(expr.clone(), schema, &mut PlannerContext::new())?;
         let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).with_config_options(self.options.clone()).build();
         let simplifier = ExprSimplifier::new(context);
-        simplifier.simplify(simplifier.coerce(expr, schema)?)
+        simplifier.simplify(with_flink_casts(simplifier.coerce(expr, schema)?, schema)?)
     }
 
     fn planner(&self) -> SqlToRel<'_, Self> {
@@ -87,13 +89,19 @@ pub(super) fn options() -> ConfigOptions {
     options
 }
 
-/// DataFusion's analysis.
+/// DataFusion's analysis between ours.
 pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    Analyzer::new().rules
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(FlinkLiterals)];
+    rules.extend(Analyzer::new().rules);
+    rules.push(Arc::new(FlinkCasts));
+    rules
 }
 
+/// Ours, then DataFusion's.
 pub(super) fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
-    SessionStateDefaults::default_expr_planners()
+    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(FlinkExpressions)];
+    planners.extend(SessionStateDefaults::default_expr_planners());
+    planners
 }
 
 impl ContextProvider for Scope<'_> {

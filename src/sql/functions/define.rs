@@ -29,8 +29,8 @@ pub(super) enum Kind {
     Long,
     /// Any number, to `Float64`.
     Double,
-    /// `Boolean`.
-    Bool,
+    /// Any number, kept as it is.
+    Number,
     /// `Binary`; a text is taken as its UTF-8 bytes.
     Bytes,
     /// A timestamp, with or without zone, kept as it is; a date becomes `TIMESTAMP(3)`, a literal text `TIMESTAMP(6)`.
@@ -52,7 +52,8 @@ impl Kind {
             (Kind::Long, _) if given.is_integer() => Some(T::Int64),
             (Kind::Double, T::Null) => Some(T::Float64),
             (Kind::Double, _) if given.is_numeric() => Some(T::Float64),
-            (Kind::Bool, T::Null | T::Boolean) => Some(T::Boolean),
+            (Kind::Number, T::Null) => Some(T::Float64),
+            (Kind::Number, _) if given.is_numeric() => Some(given.clone()),
             (Kind::Bytes, T::Null | T::Binary | T::BinaryView | T::LargeBinary | T::FixedSizeBinary(_)) => Some(T::Binary),
             (Kind::Bytes, _) if is_text => Some(T::Binary),
             (Kind::Timestamp | Kind::TimestampOrText, T::Timestamp(TimeUnit::Second, zone)) => {
@@ -75,7 +76,7 @@ impl Kind {
             Kind::Text => "STRING",
             Kind::Long => "BIGINT",
             Kind::Double => "DOUBLE",
-            Kind::Bool => "BOOLEAN",
+            Kind::Number => "a number",
             Kind::Bytes => "BYTES",
             Kind::Timestamp => "TIMESTAMP",
             Kind::TimestampOrText => "TIMESTAMP or STRING",
@@ -323,11 +324,6 @@ impl Args<'_> {
 
     /// An argument of [`Kind::Double`].
     pub fn double(&self, at: usize) -> DfResult<Float64Array> {
-        self.typed(at)
-    }
-
-    /// An argument of [`Kind::Bool`].
-    pub fn bool(&self, at: usize) -> DfResult<BooleanArray> {
         self.typed(at)
     }
 

@@ -3,7 +3,16 @@
 //! Comes in: a name. Goes out: a function that DataFusion's planner and expressions know. Always holds: where Flink has
 //! a function of that name, its value and its result type hold. Read `define.rs` first.
 
+mod coding;
+mod collection;
 mod define;
+mod json;
+mod number;
+mod pattern;
+pub(super) mod planner;
+#[cfg(test)]
+mod tests;
+mod text;
 mod time;
 
 use std::collections::HashMap;
@@ -47,7 +56,9 @@ impl Default for Functions {
         for f in SessionStateDefaults::default_window_functions() {
             add(&mut functions.window, f.name(), f.aliases(), &f);
         }
-        for f in time::functions() {
+        let own =
+            [time::functions(), text::functions(), number::functions(), json::functions(), coding::functions(), collection::functions()];
+        for f in own.into_iter().flatten() {
             functions.add_scalar(Arc::new(f.udf()));
         }
         functions
@@ -116,6 +127,15 @@ impl Functions {
     pub fn window_names(&self) -> Vec<String> {
         self.window.keys().cloned().collect()
     }
+}
+
+/// What `CAST(x AS STRING)` becomes for values that Flink writes in its own way.
+pub(super) fn to_text() -> ScalarUDF {
+    let write = |args: &define::Args| {
+        let texts = super::flink_types::texts(&args.array(0)?)?;
+        args.texts(|row| Ok(texts.get(row).and_then(Option::as_deref)))
+    };
+    define::Function::new("to_text", define::forms![[define::Kind::Any]], define::Returns::Text, write).udf()
 }
 
 fn add<F>(to: &mut HashMap<String, Arc<F>>, name: &str, aliases: &[String], function: &Arc<F>) {

@@ -1,0 +1,204 @@
+//! Each function against what Flink's documentation or Flink's own tests say.
+
+use arrow::array::Array as _;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use crate::sql::bounded;
+use crate::sql::catalog::Catalog;
+use crate::sql::types;
+
+/// `value TYPE` of an expression over no table; the error's text when it has none.
+async fn answer(expr: &str) -> String {
+    let catalog = Catalog::new();
+    let context = bounded::session(catalog.functions());
+    match bounded::collect(&context, &catalog, &format!("SELECT {expr}"), "q").await {
+        Ok(batches) => {
+            let column = batches[0].column(0);
+            let value = if column.is_null(0) {
+                "NULL".to_owned()
+            } else {
+                ArrayFormatter::try_new(column, &FormatOptions::default()).unwrap().value(0).to_string()
+            };
+            format!("{value} {}", types::name(column.data_type()))
+        }
+        Err(error) => error.message().to_owned(),
+    }
+}
+
+async fn check(cases: &[(&str, &str)]) {
+    let mut wrong = Vec::new();
+    for (expr, wanted) in cases {
+        let given = answer(expr).await;
+        if given != *wanted {
+            wrong.push(format!("{expr}\n  is     {given}\n  wanted {wanted}"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn time() {
+    check(&[
+        ("TO_TIMESTAMP_LTZ(1700000000123, 3)", "2023-11-14T22:13:20.123Z TIMESTAMP_LTZ(3)"),
+        ("TO_TIMESTAMP_LTZ(1700000000, 0)", "2023-11-14T22:13:20Z TIMESTAMP_LTZ(3)"),
+        ("TO_TIMESTAMP_LTZ('2023-11-14 22:13:20.5')", "2023-11-14T22:13:20.500Z TIMESTAMP_LTZ(3)"),
+        ("TO_TIMESTAMP('2023-11-14 22:13:20.123')", "2023-11-14T22:13:20.123 TIMESTAMP(3)"),
+        ("TO_TIMESTAMP('14.11.2023 22:13', 'dd.MM.yyyy HH:mm')", "2023-11-14T22:13:00 TIMESTAMP(3)"),
+        ("TO_TIMESTAMP('nonsense')", "NULL TIMESTAMP(3)"),
+        ("TO_DATE('2023-11-14')", "2023-11-14 DATE"),
+        ("DATE_FORMAT(TIMESTAMP '2023-11-14 22:13:20', 'yyyy/MM/dd HH')", "2023/11/14 22 STRING"),
+        ("DATE_FORMAT('2023-11-14 22:13:20', 'E, MMM d')", "Tue, Nov 14 STRING"),
+        ("TIMESTAMPDIFF(SECOND, TIMESTAMP '1970-01-01 00:00:00', TIMESTAMP '1970-01-02 00:00:01')", "86401 INT"),
+        ("TIMESTAMPDIFF(DAY, TIMESTAMP '2003-01-03 10:00:00', TIMESTAMP '2003-01-02 11:00:00')", "0 INT"),
+        ("TIMESTAMPDIFF(MONTH, TIMESTAMP '2020-01-31 00:00:00', TIMESTAMP '2020-02-29 00:00:00')", "1 INT"),
+        ("TIMESTAMPDIFF(YEAR, TIMESTAMP '2020-02-29 00:00:00', TIMESTAMP '2018-03-01 00:00:00')", "-1 INT"),
+        ("TIMESTAMPADD(WEEK, 1, TIMESTAMP '2003-01-02 00:00:00')", "2003-01-09T00:00:00 TIMESTAMP(3)"),
+        ("TIMESTAMPADD(MONTH, -1, TIMESTAMP '2020-03-31 00:00:00')", "2020-02-29T00:00:00 TIMESTAMP(3)"),
+        ("EXTRACT(DAY FROM TIMESTAMP '2006-06-05 00:00:00')", "5 BIGINT"),
+        ("QUARTER(DATE '1994-09-27')", "3 BIGINT"),
+        ("DAYOFWEEK(DATE '1994-09-27')", "3 BIGINT"),
+        ("WEEK(DATE '1994-09-27')", "39 BIGINT"),
+        ("HOUR(TIMESTAMP '1994-09-27 13:14:15')", "13 BIGINT"),
+        ("FLOOR(TIMESTAMP '2023-11-14 22:13:20' TO HOUR)", "2023-11-14T22:00:00 TIMESTAMP(3)"),
+        ("CEIL(TIMESTAMP '2023-11-14 22:13:20' TO MONTH)", "2023-12-01T00:00:00 TIMESTAMP(3)"),
+        ("FLOOR(TIMESTAMP '2023-11-14 22:13:20' TO WEEK)", "2023-11-12T00:00:00 TIMESTAMP(3)"),
+        ("UNIX_TIMESTAMP('1970-01-01 00:01:00')", "60 BIGINT"),
+        ("UNIX_TIMESTAMP() > 1700000000", "true BOOLEAN"),
+        ("FROM_UNIXTIME(44)", "1970-01-01 00:00:44 STRING"),
+        ("FROM_UNIXTIME(44, 'yyyy')", "1970 STRING"),
+        ("TIMESTAMP '2020-01-01 00:00:00' + INTERVAL '1 02:03' DAY TO MINUTE", "2020-01-02T02:03:00 TIMESTAMP(3)"),
+        ("TIMESTAMP '2020-01-01 00:00:00' + INTERVAL '1:30.5' MINUTE TO SECOND", "2020-01-01T00:01:30.500 TIMESTAMP(3)"),
+        ("TYPEOF(CURRENT_TIMESTAMP)", "TIMESTAMP_LTZ(3) STRING"),
+        ("TYPEOF(PROCTIME())", "TIMESTAMP_LTZ(3) STRING"),
+        ("TYPEOF(LOCALTIMESTAMP)", "TIMESTAMP(3) STRING"),
+        ("CURRENT_DATE = CAST(CURRENT_TIMESTAMP AS DATE)", "true BOOLEAN"),
+        ("CURRENT_WATERMARK(CURRENT_TIMESTAMP)", "CURRENT_WATERMARK is not supported: an expression cannot see the watermark"),
+        (
+            "TIMESTAMPDIFF(FORTNIGHT, CURRENT_DATE, CURRENT_DATE)",
+            "TIMESTAMPDIFF: no unit 'FORTNIGHT'; there are SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER, YEAR",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn text() {
+    check(&[
+        ("CONCAT('a', 'b', 'c')", "abc STRING"),
+        ("CONCAT('a', CAST(NULL AS STRING))", "NULL STRING"),
+        ("CONCAT_WS('~', 'AA', CAST(NULL AS STRING), 'BB', '', 'AA')", "AA~BB~~AA STRING"),
+        ("SPLIT_INDEX('AQIDBA,x,y', ',', 1)", "x STRING"),
+        ("SPLIT_INDEX('a,b', ',', 5)", "NULL STRING"),
+        ("REGEXP('foobar', 'o+b')", "true BOOLEAN"),
+        ("REGEXP_EXTRACT('foothebar', 'foo(.*?)(bar)', 2)", "bar STRING"),
+        ("REGEXP_EXTRACT('foothebar', 'x')", "NULL STRING"),
+        ("REGEXP_REPLACE('foobar', 'oo|ar', '')", "fb STRING"),
+        ("REGEXP_REPLACE('2020-01', '(\\d+)-(\\d+)', '$2x$1')", "01x2020 STRING"),
+        ("SUBSTRING('abcdef', 2, 3)", "bcd STRING"),
+        ("SUBSTRING('abcdef' FROM 3)", "cdef STRING"),
+        ("SUBSTR('abcdef', -2)", "ef STRING"),
+        ("LEFT('añb', 2)", "añ STRING"),
+        ("RIGHT('añb', 2)", "ñb STRING"),
+        ("LPAD('hi', 4, '??')", "??hi STRING"),
+        ("LPAD('hi', 1, '??')", "h STRING"),
+        ("RPAD('hi', 5, 'ab')", "hiaba STRING"),
+        ("LOCATE('b', 'abcb', 3)", "4 INT"),
+        ("POSITION('b' IN 'abc')", "2 INT"),
+        ("CHAR_LENGTH('añb')", "3 INT"),
+        ("INITCAP('hello wORLD')", "Hello World STRING"),
+        ("REVERSE('abc')", "cba STRING"),
+        ("REPEAT('ab', 2)", "abab STRING"),
+        ("UPPER('abc') || LOWER('DEF')", "ABCdef STRING"),
+        ("TRIM(BOTH ' ' FROM '  a ')", "a STRING"),
+        ("IS_DIGIT('123')", "true BOOLEAN"),
+        ("IS_ALPHA('a1')", "false BOOLEAN"),
+        ("IS_DECIMAL('-1.5')", "true BOOLEAN"),
+        ("ELT(2, 'a', 'b')", "b STRING"),
+        ("ASCII('A')", "65 INT"),
+        ("CHR(65)", "A STRING"),
+        ("REPLACE('hello world', 'world', 'flink')", "hello flink STRING"),
+        ("OVERLAY('xxxxxtest' PLACING 'xxxx' FROM 6)", "xxxxxxxxx STRING"),
+        ("'abc' LIKE 'a%'", "true BOOLEAN"),
+        ("SPLIT_INDEX(1, 2, 3)", "SPLIT_INDEX takes (STRING, STRING, BIGINT) or (STRING, BIGINT, BIGINT), not (BIGINT, BIGINT, BIGINT)"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn numbers_and_conditions() {
+    check(&[
+        ("1 + 1", "2 INT"),
+        ("3000000000 + 1", "3000000001 BIGINT"),
+        ("7 / 2", "3 INT"),
+        ("-7 / 2", "-3 INT"),
+        ("MOD(7, 3) + 1", "2 INT"),
+        ("1.5", "1.5 DECIMAL(2, 1)"),
+        ("1E3", "1000.0 DOUBLE"),
+        ("CAST(1 AS DOUBLE) / 3", "0.3333333333333333 DOUBLE"),
+        ("CAST('10.00' AS DECIMAL(10, 2)) / CAST('3' AS DECIMAL(10, 2))", "3.3333333333333 DECIMAL(23, 13)"),
+        ("CAST('2.00' AS DECIMAL(10, 2)) / CAST('3' AS DECIMAL(10, 2))", "0.6666666666667 DECIMAL(23, 13)"),
+        ("CAST('1.5' AS DECIMAL(3, 1)) * CAST('2.25' AS DECIMAL(4, 2))", "3.375 DECIMAL(7, 3)"),
+        ("POWER(2, 10)", "1024.0 DOUBLE"),
+        ("LOG(EXP(CAST(2 AS DOUBLE)))", "2.0 DOUBLE"),
+        ("LOG(2, 8)", "3.0 DOUBLE"),
+        ("LOG10(100)", "2.0 DOUBLE"),
+        ("FLOOR(5)", "5 INT"),
+        ("CEIL(CAST(1.2 AS DOUBLE))", "2.0 DOUBLE"),
+        ("SIGN(-4)", "-1 INT"),
+        ("ABS(-4)", "4 INT"),
+        ("BIN(4)", "100 STRING"),
+        ("HEX('hello')", "68656C6C6F STRING"),
+        ("HEX(255)", "FF STRING"),
+        ("IF(1 > 2, 'a', 'b')", "b STRING"),
+        ("IFNULL(CAST(NULL AS INT), 5)", "5 INT"),
+        ("COALESCE(NULL, 'x')", "x STRING"),
+        ("NULLIF(5, 5)", "NULL INT"),
+        ("GREATEST(1, 3, 2)", "3 INT"),
+        ("GREATEST(1, CAST(NULL AS INT))", "NULL INT"),
+        ("LEAST(2, 1)", "1 INT"),
+        ("TRY_CAST('x' AS INT)", "NULL INT"),
+        ("RAND_INTEGER(1)", "0 INT"),
+        ("CASE WHEN 1 = 1 THEN 'a' ELSE 'b' END", "a STRING"),
+        ("CAST(TIMESTAMP '2020-01-01 00:00:00' AS STRING)", "2020-01-01 00:00:00.000 STRING"),
+        ("CAST(TRUE AS STRING)", "TRUE STRING"),
+        ("CAST(CAST(12345678 AS DOUBLE) AS STRING)", "1.2345678E7 STRING"),
+        (
+            "CAST(TIMESTAMP '2020-01-01 00:00:00' AS BIGINT)",
+            "TIMESTAMP(3) cannot be cast to BIGINT; use EXTRACT, or TIMESTAMPDIFF from TIMESTAMP '1970-01-01 00:00:00'",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn json_digests_urls_and_collections() {
+    check(&[
+        (r#"JSON_VALUE('{"a": {"b": [1, "x"]}}', '$.a.b[1]')"#, "x STRING"),
+        (r#"JSON_VALUE('{"a": 5}', '$.a' RETURNING INT)"#, "5 INT"),
+        (r#"JSON_VALUE('{"a": 5}', '$.c' DEFAULT 'none' ON EMPTY)"#, "none STRING"),
+        (r#"JSON_VALUE('not json', '$.a')"#, "NULL STRING"),
+        (r#"JSON_VALUE('{"a b": true}', 'lax $[''a b'']')"#, "true STRING"),
+        (r#"JSON_QUERY('{"a": {"b": 1}}', '$.a')"#, r#"{"b": 1} STRING"#),
+        (r#"JSON_QUERY('{"a": 1}', '$.a')"#, "NULL STRING"),
+        (r#"JSON_EXISTS('{"a": null}', '$.a')"#, "true BOOLEAN"),
+        (r#"JSON_EXISTS('{"a": 1}', 'a')"#, "JSON_EXISTS: the path 'a' does not begin with $; paths look like $.a.b[0] or $['a b']"),
+        ("MD5('abc')", "900150983cd24fb0d6963f7d28e17f72 STRING"),
+        ("SHA256('abc')", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad STRING"),
+        ("TO_BASE64('hello world')", "aGVsbG8gd29ybGQ= STRING"),
+        ("FROM_BASE64('aGVsbG8gd29ybGQ=')", "hello world STRING"),
+        ("URL_ENCODE('a b&c/ü')", "a+b%26c%2F%C3%BC STRING"),
+        ("URL_DECODE('a+b%26c%2F%C3%BC')", "a b&c/ü STRING"),
+        ("PARSE_URL('http://u@facebook.com:80/path1/p.php?k1=v1&k2=v2#Ref1', 'HOST')", "facebook.com STRING"),
+        ("PARSE_URL('http://facebook.com/path1/p.php?k1=v1&k2=v2#Ref1', 'QUERY', 'k2')", "v2 STRING"),
+        ("CARDINALITY(ARRAY[1, 2, 3])", "3 INT"),
+        ("ELEMENT(ARRAY['x'])", "x STRING"),
+        ("ARRAY[10, 20][1]", "10 INT"),
+        ("MAP['a', 1, 'b', 2]['b']", "2 INT"),
+        ("STR_TO_MAP('a=1,b=2')['b']", "2 STRING"),
+        ("CARDINALITY(MAP['a', 1])", "1 INT"),
+        ("CAST(ROW(1, 'x') AS ROW<a BIGINT, b STRING>).b", "x STRING"),
+        ("'x'", "x STRING"),
+        ("CAST(ROW(1, 'x') AS ROW<a BIGINT, b STRING>)", "{a: 1, b: x} ROW<`a` BIGINT, `b` STRING>"),
+    ])
+    .await;
+}

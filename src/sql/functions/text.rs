@@ -1,0 +1,300 @@
+//! Functions of texts.
+
+use std::borrow::Cow;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::Int32Type;
+use datafusion::error::Result as DfResult;
+use regex::Regex;
+
+use super::define::Kind::{Any, Long, Text};
+use super::define::{Args, Function, Returns, forms, value};
+
+pub(super) fn functions() -> Vec<Function> {
+    vec![
+        Function::new("concat", forms![[; Text]], Returns::Text, concat),
+        Function::new("concat_ws", forms![[Text; Text]], Returns::Text, concat_ws),
+        Function::new("split_index", forms![[Text, Text, Long], [Text, Long, Long]], Returns::Text, split_index),
+        Function::new("regexp", forms![[Text, Text]], Returns::Bool, regexp),
+        Function::new("regexp_extract", forms![[Text, Text], [Text, Text, Long]], Returns::Text, regexp_extract),
+        Function::new("regexp_replace", forms![[Text, Text, Text]], Returns::Text, regexp_replace),
+        substring_function(),
+        Function::new("left", forms![[Text, Long]], Returns::Text, left),
+        Function::new("right", forms![[Text, Long]], Returns::Text, right),
+        Function::new("lpad", forms![[Text, Long, Text]], Returns::Text, |args| pad(args, true)),
+        Function::new("rpad", forms![[Text, Long, Text]], Returns::Text, |args| pad(args, false)),
+        Function::new("locate", forms![[Text, Text], [Text, Text, Long]], Returns::Int, locate),
+        Function::new("startswith", forms![[Text, Text]], Returns::Bool, |args| both(args, |text, part| text.starts_with(part))),
+        Function::new("endswith", forms![[Text, Text]], Returns::Bool, |args| both(args, |text, part| text.ends_with(part))),
+        Function::new("is_digit", forms![[Text]], Returns::Bool, |args| each_char(args, char::is_numeric)),
+        Function::new("is_alpha", forms![[Text]], Returns::Bool, |args| each_char(args, char::is_alphabetic)),
+        Function::new("is_decimal", forms![[Any]], Returns::Bool, is_decimal),
+        Function::new("elt", forms![[Long; Text]], Returns::Text, elt),
+    ]
+}
+
+/// `CONCAT(a, b, …)`: NULL as soon as one is.
+fn concat(args: &Args) -> DfResult<ArrayRef> {
+    let texts = (0..args.len()).map(|at| args.text(at)).collect::<DfResult<Vec<_>>>()?;
+    let mut all = String::new();
+    args.texts(|row| {
+        all.clear();
+        for text in &texts {
+            let Some(text) = value(text, row) else { return Ok(None) };
+            all.push_str(text);
+        }
+        Ok(Some(all.clone()))
+    })
+}
+
+/// `CONCAT_WS(separator, a, b, …)`: NULLs are left out; a NULL separator gives NULL.
+fn concat_ws(args: &Args) -> DfResult<ArrayRef> {
+    let texts = (0..args.len()).map(|at| args.text(at)).collect::<DfResult<Vec<_>>>()?;
+    args.texts(|row| {
+        let Some(separator) = value(&texts[0], row) else { return Ok(None) };
+        let present: Vec<&str> = texts[1..].iter().filter_map(|t| value(t, row)).collect();
+        Ok(Some(present.join(separator)))
+    })
+}
+
+/// `SPLIT_INDEX(text, separator, index)`: the index counts from 0; the separator may be a character's code.
+fn split_index(args: &Args) -> DfResult<ArrayRef> {
+    let (texts, indices) = (args.text(0)?, args.long(2)?);
+    let pick = |text: &str, separator: &str, index: i64| -> Option<String> {
+        let index = usize::try_from(index).ok()?;
+        if text.is_empty() {
+            return None;
+        }
+        if separator.is_empty() {
+            return (index == 0).then(|| text.to_owned());
+        }
+        text.split(separator).nth(index).map(str::to_owned)
+    };
+    if args.is_text(1) {
+        let separators = args.text(1)?;
+        return args.texts(|row| match (value(&texts, row), value(&separators, row), value(&indices, row)) {
+            (Some(text), Some(separator), Some(index)) => Ok(pick(text, separator, index)),
+            _ => Ok(None),
+        });
+    }
+    let codes = args.long(1)?;
+    args.texts(|row| match (value(&texts, row), value(&codes, row), value(&indices, row)) {
+        (Some(text), Some(code), Some(index)) => {
+            let separator = u8::try_from(code).ok().filter(|c| *c > 0).map(char::from);
+            Ok(separator.and_then(|c| pick(text, c.encode_utf8(&mut [0; 4]), index)))
+        }
+        _ => Ok(None),
+    })
+}
+
+/// Regular expressions of a call, the last one kept: they are mostly constant.
+#[derive(Default)]
+struct Regexes {
+    last: Option<(String, Regex)>,
+}
+
+impl Regexes {
+    fn get(&mut self, args: &Args, pattern: &str) -> DfResult<&Regex> {
+        let known = self.last.as_ref().is_some_and(|(text, _)| text == pattern);
+        if !known {
+            let regex = Regex::new(pattern).map_err(|e| args.fault(format!("'{pattern}' is no regular expression: {e}")))?;
+            self.last = Some((pattern.to_owned(), regex));
+        }
+        match &self.last {
+            Some((_, regex)) => Ok(regex),
+            None => Err(args.fault("no regular expression")),
+        }
+    }
+}
+
+/// `REGEXP(text, pattern)`: does the pattern fit some part of the text?
+fn regexp(args: &Args) -> DfResult<ArrayRef> {
+    let (texts, patterns, mut regexes) = (args.text(0)?, args.text(1)?, Regexes::default());
+    args.bools(|row| match (value(&texts, row), value(&patterns, row)) {
+        (Some(text), Some(pattern)) => Ok(Some(!pattern.is_empty() && regexes.get(args, pattern)?.is_match(text))),
+        _ => Ok(None),
+    })
+}
+
+/// `REGEXP_EXTRACT(text, pattern [, group])`: what the group of the first fit holds; group 0 is the whole.
+fn regexp_extract(args: &Args) -> DfResult<ArrayRef> {
+    let (texts, patterns, mut regexes) = (args.text(0)?, args.text(1)?, Regexes::default());
+    let groups = if args.len() == 3 { Some(args.long(2)?) } else { None };
+    args.texts(|row| {
+        let (Some(text), Some(pattern)) = (value(&texts, row), value(&patterns, row)) else { return Ok(None) };
+        let group = match &groups {
+            Some(groups) => value(groups, row),
+            None => Some(0),
+        };
+        let Some(group) = group.and_then(|g| usize::try_from(g).ok()) else { return Ok(None) };
+        let found = regexes.get(args, pattern)?.captures(text);
+        Ok(found.and_then(|f| f.get(group)).map(|m| m.as_str().to_owned()))
+    })
+}
+
+/// `REGEXP_REPLACE(text, pattern, replacement)`: every fit; `$1` stands for a group.
+fn regexp_replace(args: &Args) -> DfResult<ArrayRef> {
+    let (texts, patterns, replacements, mut regexes) = (args.text(0)?, args.text(1)?, args.text(2)?, Regexes::default());
+    args.texts(|row| match (value(&texts, row), value(&patterns, row), value(&replacements, row)) {
+        (Some(text), Some(pattern), Some(replacement)) => {
+            Ok(Some(regexes.get(args, pattern)?.replace_all(text, java_replacement(replacement).as_ref()).into_owned()))
+        }
+        _ => Ok(None),
+    })
+}
+
+/// `$1x` is group 1 and an x in Java, a group called `1x` in Rust; `\$` is a dollar in Java, `$$` in Rust.
+fn java_replacement(text: &str) -> Cow<'_, str> {
+    if !text.contains(['$', '\\']) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some('$') => out.push_str("$$"),
+                Some(other) => out.push(other),
+                None => out.push('\\'),
+            },
+            '$' if chars.peek().is_some_and(char::is_ascii_digit) => {
+                out.push_str("${");
+                while let Some(digit) = chars.next_if(char::is_ascii_digit) {
+                    out.push(digit);
+                }
+                out.push('}');
+            }
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// The planner of expressions calls it, too.
+pub(super) fn substring_function() -> Function {
+    Function::new("substring", forms![[Text, Long], [Text, Long, Long]], Returns::Text, substring).also(&["substr"])
+}
+
+/// `SUBSTRING(text, start [, length])`: counts from 1, from the end when negative.
+fn substring(args: &Args) -> DfResult<ArrayRef> {
+    let (texts, starts) = (args.text(0)?, args.long(1)?);
+    let lengths = if args.len() == 3 { Some(args.long(2)?) } else { None };
+    args.texts(|row| {
+        let (Some(text), Some(start)) = (value(&texts, row), value(&starts, row)) else { return Ok(None) };
+        let length = match &lengths {
+            Some(lengths) => match value(lengths, row) {
+                Some(length) if length >= 0 => usize::try_from(length).unwrap_or(usize::MAX),
+                _ => return Ok(None),
+            },
+            None => usize::MAX,
+        };
+        let skip = match start {
+            1.. => usize::try_from(start - 1).unwrap_or(usize::MAX),
+            0 => 0,
+            _ => match text.chars().count().checked_sub(usize::try_from(start.unsigned_abs()).unwrap_or(usize::MAX)) {
+                Some(skip) => skip,
+                None => return Ok(Some("")),
+            },
+        };
+        Ok(Some(characters(text, skip, length)))
+    })
+}
+
+/// `length` characters after the first `skip`.
+fn characters(text: &str, skip: usize, length: usize) -> &str {
+    let byte_of = |text: &str, nth: usize| text.char_indices().nth(nth).map_or(text.len(), |(at, _)| at);
+    let rest = &text[byte_of(text, skip)..];
+    &rest[..byte_of(rest, length)]
+}
+
+fn left(args: &Args) -> DfResult<ArrayRef> {
+    let (texts, lengths) = (args.text(0)?, args.long(1)?);
+    args.texts(|row| match (value(&texts, row), value(&lengths, row)) {
+        (Some(text), Some(length)) => Ok(Some(characters(text, 0, usize::try_from(length).unwrap_or(0)))),
+        _ => Ok(None),
+    })
+}
+
+fn right(args: &Args) -> DfResult<ArrayRef> {
+    let (texts, lengths) = (args.text(0)?, args.long(1)?);
+    args.texts(|row| match (value(&texts, row), value(&lengths, row)) {
+        (Some(text), Some(length)) => {
+            let skip = text.chars().count().saturating_sub(usize::try_from(length).unwrap_or(0));
+            Ok(Some(characters(text, skip, usize::MAX)))
+        }
+        _ => Ok(None),
+    })
+}
+
+/// Longest text that padding makes.
+const LONGEST_PADDED: i64 = 1 << 20;
+
+/// `LPAD(text, length, filler)`, `RPAD(…)`: cut when longer; NULL for a negative length or an empty filler.
+fn pad(args: &Args, on_the_left: bool) -> DfResult<ArrayRef> {
+    let (texts, lengths, fillers) = (args.text(0)?, args.long(1)?, args.text(2)?);
+    args.texts(|row| {
+        let (Some(text), Some(length), Some(filler)) = (value(&texts, row), value(&lengths, row), value(&fillers, row)) else {
+            return Ok(None);
+        };
+        if length < 0 || filler.is_empty() {
+            return Ok(None);
+        }
+        if length > LONGEST_PADDED {
+            return Err(args.fault(format!("a length of {length} is beyond {LONGEST_PADDED}")));
+        }
+        let length = length as usize;
+        let missing = length.saturating_sub(text.chars().count());
+        let fill: String = filler.chars().cycle().take(missing).collect();
+        let text = characters(text, 0, length);
+        Ok(Some(if on_the_left { fill + text } else { text.to_owned() + &fill }))
+    })
+}
+
+/// `LOCATE(part, text [, from])`: where the part begins, from 1; 0 when nowhere.
+fn locate(args: &Args) -> DfResult<ArrayRef> {
+    let (parts, texts) = (args.text(0)?, args.text(1)?);
+    let starts = if args.len() == 3 { Some(args.long(2)?) } else { None };
+    args.numbers::<Int32Type>(|row| {
+        let (Some(part), Some(text)) = (value(&parts, row), value(&texts, row)) else { return Ok(None) };
+        let skip = match &starts {
+            Some(starts) => match value(starts, row) {
+                Some(start) => usize::try_from(start - 1).unwrap_or(0),
+                None => return Ok(None),
+            },
+            None => 0,
+        };
+        let rest = characters(text, skip, usize::MAX);
+        Ok(Some(rest.find(part).map_or(0, |at| (skip + rest[..at].chars().count() + 1) as i32)))
+    })
+}
+
+fn both(args: &Args, test: fn(&str, &str) -> bool) -> DfResult<ArrayRef> {
+    let (texts, parts) = (args.text(0)?, args.text(1)?);
+    args.bools(|row| Ok(value(&texts, row).zip(value(&parts, row)).map(|(text, part)| test(text, part))))
+}
+
+/// Is there a character, and do all pass? NULL does not.
+fn each_char(args: &Args, test: fn(char) -> bool) -> DfResult<ArrayRef> {
+    let texts = args.text(0)?;
+    args.bools(|row| Ok(Some(value(&texts, row).is_some_and(|text| !text.is_empty() && text.chars().all(test)))))
+}
+
+fn is_decimal(args: &Args) -> DfResult<ArrayRef> {
+    if !args.is_text(0) {
+        let array = args.array(0)?;
+        let is_number = array.data_type().is_numeric();
+        return args.bools(|row| Ok(Some(is_number && array.is_valid(row))));
+    }
+    let texts = args.text(0)?;
+    args.bools(|row| Ok(Some(value(&texts, row).is_some_and(|text| text.trim().parse::<f64>().is_ok_and(f64::is_finite)))))
+}
+
+/// `ELT(index, a, b, …)`: the index counts from 1.
+fn elt(args: &Args) -> DfResult<ArrayRef> {
+    let indices = args.long(0)?;
+    let texts = (1..args.len()).map(|at| args.text(at)).collect::<DfResult<Vec<_>>>()?;
+    args.texts(|row| {
+        let chosen = value(&indices, row).and_then(|i| usize::try_from(i - 1).ok()).and_then(|i| texts.get(i));
+        Ok(chosen.and_then(|text| value(text, row)))
+    })
+}
