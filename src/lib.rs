@@ -5,6 +5,7 @@ pub mod connector;
 pub mod dataflow;
 pub mod engine;
 pub mod error;
+pub mod event;
 pub mod format;
 pub mod log;
 pub mod metrics;

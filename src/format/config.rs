@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use serde::de::DeserializeOwned;
 
+use super::cloudevents::CloudEventsOptions;
 use super::csv::CsvOptions;
 use super::json::JsonOptions;
 use super::raw::RawOptions;
@@ -19,6 +20,8 @@ pub enum FormatConfig {
     Json(JsonOptions),
     /// `'format'='csv'`: one delimited line a record.
     Csv(CsvOptions),
+    /// `'format'='cloudevents'`: an envelope whose `data` holds the columns.
+    CloudEvents(CloudEventsOptions),
     /// `'format'='raw'`: the whole record is the one column.
     Raw(RawOptions),
     /// Columns already (parquet, generators): picked by name and cast.
@@ -26,7 +29,7 @@ pub enum FormatConfig {
 }
 
 /// The formats that `'format'` may name.
-const NAMES: [&str; 3] = ["json", "csv", "raw"];
+const NAMES: [&str; 4] = ["json", "csv", "cloudevents", "raw"];
 
 impl FormatConfig {
     /// The format of this name with its options: takes the keys that begin with `name.` out of `options`. An unknown
@@ -44,6 +47,11 @@ impl FormatConfig {
                 csv.check()?;
                 FormatConfig::Csv(csv)
             }
+            "cloudevents" => {
+                let cloudevents: CloudEventsOptions = typed(format, own)?;
+                cloudevents.check()?;
+                FormatConfig::CloudEvents(cloudevents)
+            }
             "raw" => {
                 let raw: RawOptions = typed(format, own)?;
                 raw.check()?;
@@ -58,6 +66,7 @@ impl FormatConfig {
         match self {
             FormatConfig::Json(_) => "json",
             FormatConfig::Csv(_) => "csv",
+            FormatConfig::CloudEvents(_) => "cloudevents",
             FormatConfig::Raw(_) => "raw",
             FormatConfig::Rows => "rows",
         }
@@ -68,6 +77,7 @@ impl FormatConfig {
         match self {
             FormatConfig::Json(json) => json.ignore_parse_errors,
             FormatConfig::Csv(csv) => csv.ignore_parse_errors,
+            FormatConfig::CloudEvents(cloudevents) => cloudevents.ignore_parse_errors,
             FormatConfig::Raw(_) | FormatConfig::Rows => false,
         }
     }
@@ -77,6 +87,7 @@ impl FormatConfig {
         match self {
             FormatConfig::Json(json) => json.decoder(&spec),
             FormatConfig::Csv(csv) => csv.decoder(&spec),
+            FormatConfig::CloudEvents(cloudevents) => cloudevents.decoder(&spec),
             FormatConfig::Raw(raw) => raw.decoder(&spec),
             FormatConfig::Rows => Ok(Arc::new(super::rows::PickColumns::new(&spec)?)),
         }
@@ -87,6 +98,7 @@ impl FormatConfig {
         match self {
             FormatConfig::Json(json) => json.encoder(schema),
             FormatConfig::Csv(csv) => csv.encoder(schema),
+            FormatConfig::CloudEvents(cloudevents) => cloudevents.encoder(schema),
             FormatConfig::Raw(raw) => raw.encoder(schema),
             FormatConfig::Rows => Err(Error::input("rows cannot be written as bytes: choose 'format'='json' or 'csv'")),
         }

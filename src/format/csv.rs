@@ -13,9 +13,9 @@ use super::json::encode::{Style, Values};
 use super::late::{Find, LateDecoder, Plans, payload_or_beside};
 use super::raw::each_line;
 use super::span::{Cells, Record, Span};
-use super::time_text::TimestampFormat;
 use super::{Chunk, ColumnOrigin, DecodeSpec, DecoderRef, Encoder, Records};
 use crate::error::{Error, Result, did_you_mean};
+use crate::time::text::TimestampFormat;
 
 /// Options of `'format'='csv'`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

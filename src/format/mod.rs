@@ -10,6 +10,7 @@
 //! ```
 //! Read `json/mod.rs` first, then `late.rs`.
 
+mod cloudevents;
 mod column;
 mod config;
 mod csv;
@@ -20,13 +21,13 @@ mod number;
 mod raw;
 mod rows;
 mod span;
-mod time_text;
 
+pub use crate::time::text::TimestampFormat;
+pub use cloudevents::{CloudEventsOptions, MetadataForm, Validation};
 pub use config::FormatConfig;
 pub use csv::CsvOptions;
 pub use json::{JsonOptions, MapNullKey};
 pub use raw::RawOptions;
-pub use time_text::TimestampFormat;
 
 use std::sync::Arc;
 
@@ -156,6 +157,10 @@ pub enum ColumnOrigin {
     /// `timestamp`, `key`, `headers`; with `cloudevents` also `type`, `id`, `source`, `subject`, `time`, ….
     Metadata(String),
 }
+
+/// Key of an Arrow field's metadata that marks a sink's column as `METADATA FROM 'key'` and holds that key: an encoder
+/// of envelopes (`cloudevents`) writes it beside the data.
+pub const METADATA_FROM: &str = "eagre.metadata.from";
 
 /// A shared decoder.
 pub type DecoderRef = Arc<dyn Decoder>;

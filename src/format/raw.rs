@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::column::{Reading, Syntax, TimestampForm, type_name};
 use super::late::{Find, LateDecoder, Plans, payload_or_beside};
 use super::span::{Cells, Record, Span};
-use super::time_text::TimestampFormat;
 use super::{Chunk, ColumnOrigin, DecodeSpec, DecoderRef, Encoder, Records};
 use crate::error::{Error, Kind, Result};
+use crate::time::text::TimestampFormat;
 
 /// Options of `'format'='raw'`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

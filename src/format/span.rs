@@ -115,6 +115,13 @@ pub(crate) struct Text<'a> {
     pub(crate) wide: bool,
 }
 
+impl Text<'_> {
+    /// No escapes, no control characters, nothing above 127.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.escaped && self.bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
+    }
+}
+
 /// The record that a row came from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Record {

@@ -4,6 +4,7 @@
 //! ("no further row with `ts < w`"), so the window `[s, e)` closes when `w >= e`. Read `window.rs` first.
 
 mod duration;
+pub mod text;
 mod watermark;
 mod window;
 

@@ -11,10 +11,10 @@ mod string;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, FieldRef, TimeUnit};
 
-use super::json::layout::{Layout, Wanted};
+use super::json::layout::{Layout, Others, Wanted};
 use super::span::{Cell, Cells, Span, Text};
-use super::time_text::TimestampFormat;
 use crate::error::{Error, Result};
+use crate::time::text::TimestampFormat;
 
 /// How the values of a format are read.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ impl ColumnPlan {
         let elements = |element: &FieldRef| -> Result<Box<Elements>> {
             let mut slots = 0;
             let plan = ColumnPlan::named(element, format!("{path}[]"), &mut slots)?;
-            Ok(Box::new(Elements { layout: Layout::new(&plan.below()), slots, plan }))
+            Ok(Box::new(Elements { layout: Layout::new(&plan.below(), Others::Skip), slots, plan }))
         };
         let kind = match field.data_type() {
             DataType::Struct(fields) => Kind::Row(
@@ -112,7 +112,7 @@ impl ColumnPlan {
 
     /// What the layout must find for this column.
     pub(crate) fn wanted(&self, name: &str) -> Wanted {
-        Wanted { name: name.to_owned(), slot: self.slot, fields: self.below() }
+        Wanted { name: name.to_owned(), slot: self.slot, fields: self.below(), others: Others::Skip }
     }
 
     /// The fields of a ROW.

@@ -17,8 +17,9 @@ use base64::Engine as _;
 
 use super::{Column, Faults, Syntax, TimestampForm, string, type_name};
 use crate::error::{Error, Result};
+use crate::format::number;
 use crate::format::span::Cell;
-use crate::format::{number, time_text};
+use crate::time::text as forms;
 
 /// Can a column of this type be read from text?
 pub(super) fn is_supported(data_type: &DataType) -> bool {
@@ -65,22 +66,22 @@ pub(super) fn read(column: &Column<'_>, faults: &mut Faults) -> Result<ArrayRef>
             views.extend(values.iter());
             Arc::new(views.finish())
         }
-        DataType::Date32 => Arc::new(texts::<Date32Type>(column, faults, time_text::date)),
+        DataType::Date32 => Arc::new(texts::<Date32Type>(column, faults, forms::date)),
         DataType::Time32(TimeUnit::Second) => {
-            Arc::new(texts::<Time32SecondType>(column, faults, |text| Some((time_text::time(text)? / 1_000_000_000) as i32)))
+            Arc::new(texts::<Time32SecondType>(column, faults, |text| Some((forms::time(text)? / 1_000_000_000) as i32)))
         }
         DataType::Time32(_) => {
-            Arc::new(texts::<Time32MillisecondType>(column, faults, |text| Some((time_text::time(text)? / 1_000_000) as i32)))
+            Arc::new(texts::<Time32MillisecondType>(column, faults, |text| Some((forms::time(text)? / 1_000_000) as i32)))
         }
         DataType::Time64(TimeUnit::Microsecond) => {
-            Arc::new(texts::<Time64MicrosecondType>(column, faults, |text| Some(time_text::time(text)? / 1_000)))
+            Arc::new(texts::<Time64MicrosecondType>(column, faults, |text| Some(forms::time(text)? / 1_000)))
         }
-        DataType::Time64(_) => Arc::new(texts::<Time64NanosecondType>(column, faults, time_text::time)),
+        DataType::Time64(_) => Arc::new(texts::<Time64NanosecondType>(column, faults, forms::time)),
         DataType::Timestamp(unit, zone) => {
             let (zoned, unit, form) = (zone.is_some(), *unit, column.reading.timestamps);
             let parse = |text: &[u8]| match form {
-                TimestampForm::Flink(format) => time_text::timestamp(text, format, zoned, unit),
-                TimestampForm::Rfc3339 => time_text::rfc3339(text, unit),
+                TimestampForm::Flink(format) => forms::timestamp(text, format, zoned, unit),
+                TimestampForm::Rfc3339 => forms::rfc3339(text, unit),
             };
             match unit {
                 TimeUnit::Second => Arc::new(texts::<TimestampSecondType>(column, faults, parse).with_timezone_opt(zone.clone())),

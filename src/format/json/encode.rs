@@ -18,7 +18,7 @@ use super::{JsonOptions, MapNullKey};
 use crate::error::{Error, Kind, Result};
 use crate::format::Encoder;
 use crate::format::column::type_name;
-use crate::format::time_text::{TimestampFormat, push_date, push_time, push_timestamp};
+use crate::time::text::{TimestampFormat, push_date, push_time, push_timestamp};
 
 /// Writes rows as JSON lines.
 #[derive(Debug)]

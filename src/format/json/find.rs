@@ -4,7 +4,7 @@ use bytes::Bytes;
 use memchr::memchr;
 use parking_lot::Mutex;
 
-use super::layout::{Fault, Layout, Walker, Wanted};
+use super::layout::{Fault, Layout, Walker};
 use super::scan::skip_blank;
 use crate::error::{Error, Result};
 use crate::format::late::Find;
@@ -21,9 +21,9 @@ pub(crate) struct FindJson {
 }
 
 impl FindJson {
-    /// Finds `wanted`, whose slots are below `slots`.
-    pub(crate) fn new(wanted: &[Wanted], slots: usize) -> FindJson {
-        FindJson { layout: Layout::new(wanted), slots, walkers: Mutex::default() }
+    /// Finds what `layout` wants, whose slots are below `slots`.
+    pub(crate) fn new(layout: Layout, slots: usize) -> FindJson {
+        FindJson { layout, slots, walkers: Mutex::default() }
     }
 
     /// Records that end at a newline. The walk itself finds the newline: the text is passed over once.

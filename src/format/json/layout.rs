@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use super::scan::{self, block, skip_blank};
 use super::text::unescape;
-use crate::format::span::Span;
+use crate::format::span::{Cell, Span};
 
 /// What to do with a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,8 @@ enum Action {
     Take(usize),
     /// An object whose fields are wanted: its span goes to `slot`, its fields to the slots of `node`.
     Enter { slot: usize, node: usize },
+    /// Nobody reads it, but its span goes to this slot unless it is a plain scalar.
+    Watch(usize),
 }
 
 /// The wanted fields of one object.
@@ -36,6 +38,19 @@ struct Node {
     fields: HashMap<Vec<u8>, Action>,
     /// Slots of this node and of all below it: begin to end.
     slots: std::ops::Range<usize>,
+    others: Others,
+}
+
+/// What of the fields that are not wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// They are passed over.
+    #[default]
+    Skip,
+    /// One whose name is not of `[a-z0-9]+`, or that is no plain scalar, goes to this slot.
+    Watch(usize),
+    /// Any of them goes to this slot.
+    Note(usize),
 }
 
 /// The wanted fields of a record as a tree: built once per scan. Node 0 is the record.
@@ -53,30 +68,32 @@ pub(crate) struct Wanted {
     pub(crate) slot: usize,
     /// Fields wanted of it; empty = it is taken whole.
     pub(crate) fields: Vec<Wanted>,
+    /// What of its other fields, when it is entered.
+    pub(crate) others: Others,
 }
 
 impl Layout {
     /// The tree of the wanted fields.
-    pub(crate) fn new(wanted: &[Wanted]) -> Layout {
+    pub(crate) fn new(wanted: &[Wanted], others: Others) -> Layout {
         let mut layout = Layout { nodes: Vec::new() };
-        layout.add(wanted);
+        layout.add(wanted, others);
         layout
     }
 
-    fn add(&mut self, wanted: &[Wanted]) -> usize {
+    fn add(&mut self, wanted: &[Wanted], others: Others) -> usize {
         let index = self.nodes.len();
         self.nodes.push(Node::default());
         let mut fields = HashMap::new();
         for field in wanted {
             let action = match field.fields.as_slice() {
                 [] => Action::Take(field.slot),
-                below => Action::Enter { slot: field.slot, node: self.add(below) },
+                below => Action::Enter { slot: field.slot, node: self.add(below, field.others) },
             };
             fields.insert(field.name.clone().into_bytes(), action);
         }
         let slots = range_of(wanted);
         if let Some(node) = self.nodes.get_mut(index) {
-            *node = Node { fields, slots };
+            *node = Node { fields, slots, others };
         }
         index
     }
@@ -200,8 +217,10 @@ impl Walker {
                 Action::Enter { slot, node } => self.enter::<LINES>(data, at, slot, node, row)?,
                 action => {
                     let span = scan::value::<LINES>(data, at).ok_or(Fault::Syntax(at))?;
-                    if let Action::Take(slot) = action {
-                        row[slot] = span;
+                    match action {
+                        Action::Take(slot) => row[slot] = span,
+                        Action::Watch(slot) if !is_plain_scalar(span, data) => row[slot] = span,
+                        _ => {}
                     }
                     span.end()
                 }
@@ -243,15 +262,20 @@ impl Walker {
         }
         let key = scan::string_end::<LINES>(data, *at + 1).ok_or(Fault::Syntax(*at))?;
         let name = &data[*at + 1..key.after - 1];
-        let fields = &self.layout.nodes[node].fields;
-        let action =
+        let Node { fields, others, .. } = &self.layout.nodes[node];
+        let wanted =
             if key.escaped { unescape(name).and_then(|name| fields.get(name.as_slice()).copied()) } else { fields.get(name).copied() };
+        let action = wanted.unwrap_or_else(|| match *others {
+            Others::Skip => Action::Skip,
+            Others::Watch(slot) if name.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) => Action::Watch(slot),
+            Others::Watch(slot) | Others::Note(slot) => Action::Take(slot),
+        });
         *at = skip_blank::<LINES>(data, key.after);
         if data.get(*at) != Some(&b':') {
             return Err(Fault::Syntax(*at));
         }
         *at = skip_blank::<LINES>(data, *at + 1);
-        Ok(Some(action.unwrap_or(Action::Skip)))
+        Ok(Some(action))
     }
 
     /// Remembers a gap that came after gap `before`; returns its index, or END where it is not worth remembering.
@@ -274,6 +298,18 @@ impl Walker {
         };
         *next = [index, next[0]];
         index
+    }
+}
+
+/// Text without escapes, control characters or bytes above 127; a word; a whole number of up to nine digits.
+fn is_plain_scalar(span: Span, data: &[u8]) -> bool {
+    match span.cell(data) {
+        Cell::Text(text) => text.is_plain(),
+        Cell::Token(b"true" | b"false") | Cell::Null => true,
+        Cell::Token([b'-', digits @ ..] | digits) => {
+            matches!(digits.len(), 1..=9) && digits.iter().all(u8::is_ascii_digit) && (digits.len() == 1 || digits[0] != b'0')
+        }
+        Cell::Nested(_) | Cell::Missing => false,
     }
 }
 

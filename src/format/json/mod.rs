@@ -18,11 +18,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::layout::{Layout, Others};
 use super::column::{Reading, Syntax, TimestampForm};
 use super::late::{LateDecoder, Plans, payload_or_beside};
-use super::time_text::TimestampFormat;
 use super::{ColumnOrigin, DecodeSpec, DecoderRef};
 use crate::error::{Error, Result};
+use crate::time::text::TimestampFormat;
 
 pub(crate) use find::FindJson;
 
@@ -113,7 +114,7 @@ impl JsonOptions {
                 ColumnOrigin::Metadata(_) => None,
             })
             .collect();
-        let find = FindJson::new(&wanted, plans.slots);
+        let find = FindJson::new(Layout::new(&wanted, Others::Skip), plans.slots);
         Ok(Arc::new(LateDecoder::new(spec, plans, find)))
     }
 }

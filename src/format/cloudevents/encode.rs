@@ -1,0 +1,221 @@
+//! Rows as structured events, one a line.
+//!
+//! Columns that are `METADATA FROM 'key'` (their field says so) become attributes, the others the data. An event
+//! without an id of its own gets one that is derived from its source, type, cause and data: written again after a
+//! restart, it is the same event and not a second one.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+
+use super::{CloudEventsOptions, MetadataForm};
+use crate::error::{Error, Kind, Result, did_you_mean};
+use crate::event::{ATTRIBUTES, LIFTED, Reading, check, derived_id, is_type_of_standard};
+use crate::format::column::type_name;
+use crate::format::json::JsonOptions;
+use crate::format::json::encode::push_string;
+use crate::format::{Encoder, METADATA_FROM};
+use crate::time::text::{TimestampFormat, push_timestamp};
+
+/// Writes rows as events.
+#[derive(Debug)]
+pub(super) struct EventEncoder {
+    /// Per attribute: its name and the column it comes from.
+    attributes: Vec<(String, usize)>,
+    /// Columns of the data.
+    data: Vec<usize>,
+    data_schema: SchemaRef,
+    encode_data: Box<dyn Encoder>,
+    r#type: Option<String>,
+    source: Option<String>,
+    form: MetadataForm,
+}
+
+impl CloudEventsOptions {
+    /// An encoder of batches of `schema`.
+    pub(crate) fn encoder(&self, schema: &SchemaRef) -> Result<Box<dyn Encoder>> {
+        let mut attributes = Vec::new();
+        let mut data = Vec::new();
+        for (index, field) in schema.fields().iter().enumerate() {
+            let Some(key) = field.metadata().get(METADATA_FROM) else {
+                data.push(index);
+                continue;
+            };
+            let suits = match field.data_type() {
+                DataType::Timestamp(..) => key == "time",
+                other => matches!(other, DataType::Utf8View | DataType::Utf8),
+            };
+            if !suits {
+                return Err(Error::input(format!(
+                    "column '{}': the attribute '{key}' is written from {}, not {}",
+                    field.name(),
+                    if key == "time" { "TIMESTAMP_LTZ(3) or STRING" } else { "STRING" },
+                    type_name(field.data_type())
+                )));
+            }
+            if !key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) || matches!(key.as_str(), "data" | "specversion") {
+                let near = did_you_mean(key, ATTRIBUTES.into_iter().chain(LIFTED.map(|(_, to)| to)));
+                return Err(Error::input(format!("column '{}': '{key}' cannot be written as an attribute{near}", field.name())));
+            }
+            attributes.push((key.clone(), index));
+        }
+        let has = |key: &str| attributes.iter().any(|(name, _)| name == key);
+        for (key, option) in [("type", self.r#type.is_some()), ("source", self.source.is_some()), ("time", false)] {
+            if !has(key) && !option {
+                let or = if key == "time" { String::new() } else { format!(" or 'cloudevents.{key}'") };
+                return Err(Error::input(format!("an event needs its {key}: a column METADATA FROM '{key}'{or}")));
+            }
+        }
+        if let Some(kind) = self.r#type.as_ref().filter(|kind| !is_type_of_standard(kind)) {
+            let form = "expected lower-case segments and a capitalised name, as in shop.order.OrderCreated";
+            return Err(Error::input(format!("'cloudevents.type' = '{kind}': {form}")));
+        }
+        let data_schema = Arc::new(schema.project(&data)?);
+        let json = JsonOptions { timestamp_format: self.timestamp_format, ..JsonOptions::default() };
+        Ok(Box::new(EventEncoder {
+            attributes,
+            data,
+            encode_data: json.encoder(&data_schema)?,
+            data_schema,
+            r#type: self.r#type.clone(),
+            source: self.source.clone(),
+            form: self.metadata,
+        }))
+    }
+}
+
+/// An attribute's column as text; `time` in RFC 3339.
+fn texts(array: &ArrayRef) -> Result<StringViewArray> {
+    let DataType::Timestamp(unit, _) = array.data_type() else {
+        return Ok(cast(array, &DataType::Utf8View)?.as_string_view().clone());
+    };
+    let unit: TimeUnit = *unit;
+    let values = cast(array, &DataType::Int64)?;
+    let mut text = Vec::new();
+    let render = |value: i64| {
+        text.clear();
+        push_timestamp(&mut text, value, unit, TimestampFormat::Iso8601, true);
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let values = values.as_primitive::<arrow::datatypes::Int64Type>();
+    let mut render = render;
+    Ok(values.iter().map(|value| value.map(&mut render)).collect())
+}
+
+impl Encoder for EventEncoder {
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        let columns: Vec<(&str, StringViewArray)> =
+            self.attributes.iter().map(|(name, index)| Ok((name.as_str(), texts(batch.column(*index))?))).collect::<Result<_>>()?;
+        let data = batch.project(&self.data)?.columns().to_vec();
+        let sized = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let data = RecordBatch::try_new_with_options(self.data_schema.clone(), data, &sized)?;
+        let mut lines = Vec::new();
+        self.encode_data.encode(&data, &mut lines)?;
+
+        let before = out.len();
+        // A string holds no newline in JSON, so every line is one row's data.
+        for (row, data) in lines.split_inclusive(|byte| *byte == b'\n').map(|line| line.trim_ascii_end()).enumerate() {
+            let given = |name: &str| {
+                let (_, column) = columns.iter().find(|(known, _)| *known == name)?;
+                column.is_valid(row).then(|| column.value(row))
+            };
+            let event = Event { given: &given, encoder: self, columns: &columns, row, data };
+            if let Err(fault) = event.push(out) {
+                out.truncate(before);
+                return Err(Error::new(Kind::Row, format!("no event: {fault}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One event being written.
+struct Event<'a> {
+    given: &'a dyn Fn(&str) -> Option<&'a str>,
+    encoder: &'a EventEncoder,
+    columns: &'a [(&'a str, StringViewArray)],
+    row: usize,
+    data: &'a [u8],
+}
+
+impl Event<'_> {
+    /// Appends the event, or says what it lacks.
+    fn push(&self, out: &mut Vec<u8>) -> Result<(), String> {
+        let needed = |name: &str, option: &Option<String>| {
+            (self.given)(name).map(str::to_owned).or_else(|| option.clone()).ok_or(format!("attribute '{name}' is NULL"))
+        };
+        let kind = needed("type", &self.encoder.r#type)?;
+        let source = needed("source", &self.encoder.source)?;
+        let id = (self.given)("id").map_or_else(|| self.derived_id(&source, &kind), str::to_owned);
+        let start = out.len();
+        out.extend_from_slice(b"{\"specversion\":\"1.0\"");
+        let mut attribute = |name: &str, value: &str| {
+            out.push(b',');
+            push_string(out, name.as_bytes());
+            out.push(b':');
+            push_string(out, value.as_bytes());
+        };
+        attribute("id", &id);
+        attribute("type", &kind);
+        attribute("source", &source);
+        let mut lifted = Vec::new();
+        for (name, column) in self.columns.iter().filter(|(name, _)| !matches!(*name, "id" | "type" | "source")) {
+            if column.is_null(self.row) {
+                continue;
+            }
+            let value = column.value(self.row);
+            match LIFTED.iter().find(|(_, to)| to == name) {
+                Some((from, _)) if self.encoder.form == MetadataForm::Object => lifted.push((*from, value)),
+                _ => attribute(name, value),
+            }
+        }
+        if (self.given)("datacontenttype").is_none() {
+            attribute("datacontenttype", "application/json");
+        }
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(self.data);
+        if !lifted.is_empty() {
+            out.extend_from_slice(b",\"metadata\":");
+            for (index, (name, value)) in lifted.iter().enumerate() {
+                out.push(if index == 0 { b'{' } else { b',' });
+                push_string(out, name.as_bytes());
+                out.push(b':');
+                push_string(out, value.as_bytes());
+            }
+            out.push(b'}');
+        }
+        out.push(b'}');
+        self.judge(&out[start..])?;
+        out.push(b'\n');
+        Ok(())
+    }
+
+    /// The id of an event that brings none.
+    fn derived_id(&self, source: &str, kind: &str) -> String {
+        let time = (self.given)("time").unwrap_or_default();
+        let cause = (self.given)("causationid").unwrap_or_default();
+        let cause = [cause.as_bytes(), time.as_bytes(), self.data].join(&b'\n');
+        derived_id(&format!("{source}\n{kind}"), &cause, 0).to_string()
+    }
+
+    /// What our own door refuses is not written.
+    fn judge(&self, event: &[u8]) -> Result<(), String> {
+        let event = serde_json::from_slice(event).map_err(|error| error.to_string())?;
+        match self.encoder.form {
+            MetadataForm::Object => crate::event::judge(&event).map(|_| ()),
+            MetadataForm::Attributes => check(&event, Reading::Standard).and_then(|()| check(&event, Reading::CloudEvents)),
+        }
+    }
+}
+
+/// The schema of a sink whose columns are attributes: for tests of the floors above and of this one.
+#[cfg(test)]
+pub(super) fn with_attributes(fields: Vec<(arrow::datatypes::Field, Option<&str>)>) -> SchemaRef {
+    let fields = fields.into_iter().map(|(field, key)| match key {
+        Some(key) => field.with_metadata([(METADATA_FROM.to_owned(), key.to_owned())].into()),
+        None => field,
+    });
+    Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()))
+}
