@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray as _, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{SortOptions, take};
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator, utils::AggregateOrderSensitivity};
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
@@ -15,6 +15,7 @@ use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr, PhysicalSortExpr};
 
 use crate::error::Result;
+use crate::operator::count_distinct::CountDistinct;
 use crate::operator::project::evaluate_filter;
 
 /// Aggregates whose result follows the order of rows even without an ORDER BY.
@@ -210,6 +211,15 @@ fn in_row_order(function: &Arc<AggregateFunctionExpr>, input: &SchemaRef, order:
 fn accumulator(function: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
     if function.order_sensitivity() == AggregateOrderSensitivity::HardRequirement {
         return Ok(Box::new(SortedBatches { inner: one_per_group(function), function: function.clone() }));
+    }
+    if function.is_distinct()
+        && function.fun().name() == "count"
+        && !function.groups_accumulator_supported()
+        && function.expressions().len() == 1
+        && let [state] = function.state_fields()?.as_slice()
+        && let DataType::List(element) = state.data_type()
+    {
+        return Ok(Box::new(CountDistinct::new(element.data_type())?));
     }
     if function.groups_accumulator_supported() {
         return Ok(function.create_groups_accumulator()?);

@@ -126,6 +126,7 @@ pub trait OperatorSpec: Send + Sync + Debug {
 
 mod aggregates;
 mod attached_window;
+mod count_distinct;
 pub mod event_time;
 mod group_table;
 mod identity;
