@@ -14,6 +14,7 @@ mod count;
 mod fold;
 mod general;
 mod history;
+mod lag;
 mod row_number;
 mod running;
 #[cfg(test)]
@@ -24,17 +25,19 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 use self::choose::{column_of, is_slow, needs_no_argument};
 use self::column::{Column, SortedRows};
 use self::history::{Parts, RangeHistory, RowsHistory, history_schema, parts};
+use self::lag::Lag;
 use self::row_number::RowNumber;
 use self::running::{Running, running_schema};
 use crate::error::Result;
 use crate::operator::event_time::{micros, refuse_late, refuse_null_times};
-use crate::operator::identity::{aggregate_identity, types_identity};
+use crate::operator::identity::{aggregate_identity, expr_identity, types_identity};
 use crate::operator::keys::{KeyIndex, NullKeys};
 use crate::operator::pending::Pending;
 use crate::operator::{Distribution, Input, OUTPUT_ROWS, Operator, OperatorSpec, Output};
@@ -70,6 +73,15 @@ pub enum OverFunction {
     Aggregate(Arc<AggregateFunctionExpr>),
     /// ROW_NUMBER() in event-time order (the frame plays no part).
     RowNumber,
+    /// LAG(value, offset, default) in event-time order (the frame plays no part).
+    Lag {
+        /// The value, over the input.
+        value: Arc<dyn PhysicalExpr>,
+        /// How many rows back.
+        offset: u64,
+        /// What there is where no row is that far back; of the value's type.
+        default: ScalarValue,
+    },
 }
 
 /// Describes OVER columns that share PARTITION BY and ORDER BY, over one input.
@@ -101,11 +113,20 @@ enum Kept {
 }
 
 impl OverColumn {
+    /// How far back it looks.
+    fn reach(&self) -> Frame {
+        match &self.function {
+            OverFunction::Aggregate(_) => self.frame,
+            OverFunction::RowNumber => Frame::RowsUnbounded,
+            OverFunction::Lag { offset, .. } => Frame::Rows(*offset),
+        }
+    }
+
     fn kept(&self) -> Kept {
-        match (&self.function, self.frame) {
-            (OverFunction::RowNumber, _) | (_, Frame::RangeUnbounded | Frame::RowsUnbounded) => Kept::Running,
-            (_, Frame::Range(_)) => Kept::Range,
-            (_, Frame::Rows(_)) => Kept::Rows,
+        match self.reach() {
+            Frame::RangeUnbounded | Frame::RowsUnbounded => Kept::Running,
+            Frame::Range(_) => Kept::Range,
+            Frame::Rows(_) => Kept::Rows,
         }
     }
 
@@ -113,6 +134,7 @@ impl OverColumn {
     fn args(&self) -> Vec<Arc<dyn PhysicalExpr>> {
         match &self.function {
             OverFunction::RowNumber => Vec::new(),
+            OverFunction::Lag { value, .. } => vec![value.clone()],
             OverFunction::Aggregate(aggregate) if needs_no_argument(aggregate, self.frame) => Vec::new(),
             OverFunction::Aggregate(aggregate) => {
                 let order = aggregate.order_bys().iter().map(|sort| sort.expr.clone());
@@ -129,6 +151,10 @@ impl OverColumn {
     fn text(&self, input: Option<&SchemaRef>) -> String {
         match &self.function {
             OverFunction::RowNumber => "row_number()".to_owned(),
+            OverFunction::Lag { value, offset, default } => {
+                let value = if input.is_some() { value.to_string() } else { expr_identity(value) };
+                format!("lag({value}, {offset}, {default})")
+            }
             OverFunction::Aggregate(aggregate) => {
                 let types = input.and_then(|input| self.arg_types(input).ok());
                 let slow = types.is_some_and(|types| is_slow(aggregate, self.frame, &types));
@@ -187,7 +213,7 @@ impl OperatorSpec for OverSpec {
         let types = self.schema.fields()[self.input.fields().len()..].iter().map(|field| field.data_type());
         let columns = self.columns.iter().zip(types).map(|(column, data_type)| Computed::new(column, &self.input, data_type));
         let mut columns = columns.collect::<Result<Vec<_>>>()?;
-        let longest = |kept: Kept| self.columns.iter().filter(move |column| column.kept() == kept).map(|column| column.frame);
+        let longest = |kept: Kept| self.columns.iter().filter(move |column| column.kept() == kept).map(OverColumn::reach);
         let schema_of = |columns: &[Computed], kept: Kept| {
             let args: Vec<_> = columns.iter().filter(|c| c.kept == kept).flat_map(|c| c.arg_types.iter().cloned()).collect();
             history_schema(&self.input, &self.keys, &args)
@@ -257,6 +283,7 @@ impl Computed {
         let arg_types = spec.arg_types(input)?;
         let column = match &spec.function {
             OverFunction::RowNumber => Box::new(RowNumber::default()) as Box<dyn Column>,
+            OverFunction::Lag { offset, default, .. } => Box::new(Lag::new(*offset, default.to_array()?)),
             OverFunction::Aggregate(aggregate) => column_of(aggregate, spec.frame, &arg_types),
         };
         Ok(Computed { column, kept: spec.kept(), args: spec.args(), arg_types, data_type: data_type.clone() })

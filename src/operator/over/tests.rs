@@ -3,6 +3,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef, TimeUnit};
+use datafusion::common::ScalarValue;
 use datafusion::functions_aggregate as agg;
 use datafusion::logical_expr::AggregateUDF;
 use datafusion::physical_expr::PhysicalExpr;
@@ -44,6 +45,7 @@ fn spec(functions: Vec<(OverFunction, Frame)>) -> OverSpec {
         let data_type = match function {
             OverFunction::Aggregate(aggregate) => aggregate.field().data_type().clone(),
             OverFunction::RowNumber => DataType::Int64,
+            OverFunction::Lag { default, .. } => default.data_type(),
         };
         fields.push(Arc::new(Field::new(format!("r{at}"), data_type, true)));
     }
@@ -116,6 +118,27 @@ fn frames_that_only_grow_see_ties_by_range_and_not_by_rows() {
         > a 5 4 1.0 x 3 7 7 [1,2,4]
         ",
     );
+}
+
+#[test]
+fn lag_looks_back_by_row_within_the_key_and_over_any_number_of_batches() {
+    let lag = |offset| OverFunction::Lag { value: column("n"), offset, default: ScalarValue::Int64(Some(-1)) };
+    let mut text = "
+        < a 1 1 1 x 1
+        < b 1 2 1 x 2
+        < a 1 NULL 1 x 3
+        mark 2
+        > a 1 1 1.0 x 1 -1 1
+        > b 1 2 1.0 x 2 -1 2
+        > a 1 NULL 1.0 x 3 -1 NULL
+        "
+    .to_owned();
+    let mut last = ["1".to_owned(), "NULL".to_owned()];
+    for n in 2..80 {
+        text.push_str(&format!("< a {n} {n} 1 x 0\nmark {}\n> a {n} {n} 1.0 x 0 {} {n}\n", n + 1, last[0]));
+        last = [last[1].clone(), n.to_string()];
+    }
+    run(vec![(lag(2), Frame::RowsUnbounded), (lag(0), Frame::RowsUnbounded)], &text);
 }
 
 #[test]
