@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. A command returns an error with a kind; the exit code follows it.
 
 mod run;
+mod topics;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Topics(topics::Args),
 }
 
 /// Parses the arguments, runs the command, tells errors, returns the exit code.
@@ -47,6 +49,7 @@ pub fn main() -> ExitCode {
     let done: Result<u8> = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => run::run(args).await,
+            Command::Topics(args) => topics::run(args).await,
         }
     });
     runtime.shutdown_background();

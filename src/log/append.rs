@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
 use fjall::{OwnedWriteBatch, PersistMode};
-use parking_lot::MutexGuard;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::block::{BLOCK_BYTES, Block, BlockBuilder, MAX_RECORD_BYTES, Record};
 use super::index::{Bounds, Entry, Lies};
-use super::stage::{Begun, SinkState};
+use super::stage::{Begun, SinkState, StagedAt};
 use super::{Log, Topic, keys, now_micros};
 use crate::error::{Error, Kind, Result};
 
@@ -34,7 +35,7 @@ impl Batch {
             ));
         }
         topic.check_partition(partition)?;
-        let known = self.topics.iter().position(|(t, _)| std::sync::Arc::ptr_eq(&t.0, &topic.0));
+        let known = self.topics.iter().position(|(t, _)| Arc::ptr_eq(&t.0, &topic.0));
         let known = known.unwrap_or_else(|| {
             let partitions = std::iter::repeat_with(Vec::new).take(topic.partitions() as usize).collect();
             self.topics.push((topic.clone(), partitions));
@@ -73,6 +74,10 @@ impl Batch {
         self.bytes
     }
 
+    pub(super) fn block_count(&self) -> u32 {
+        self.topics.iter().flat_map(|(_, partitions)| partitions).map(|blocks| blocks.len() as u32).sum()
+    }
+
     /// The blocks, in the order of topics, partitions and records.
     pub(super) fn into_blocks(self) -> impl Iterator<Item = (Topic, u32, Block)> {
         self.topics.into_iter().flat_map(|(topic, partitions)| {
@@ -93,6 +98,22 @@ pub struct Appended {
     pub partition: u32,
     /// Their offsets, in the order in which they were added.
     pub offsets: Range<i64>,
+}
+
+/// What becomes of the records that are written.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// Readers see them.
+    Append,
+    /// They wait for a commit.
+    Stage(StagedAt),
+}
+
+/// A write that waits for its turn.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    work: Mutex<Option<(Purpose, Vec<(Topic, u32, Block)>)>>,
+    done: Mutex<Option<Result<Vec<Appended>>>>,
 }
 
 /// What only the one who writes may touch.
@@ -117,13 +138,52 @@ impl Log {
     /// Appends all records of `batch` or none. When it returns they are on disk and readers see them.
     /// Errors: [`Kind::Failed`] (a full disk, say): nothing of the batch was or will be seen.
     pub fn append(&self, batch: Batch) -> Result<Vec<Appended>> {
+        self.write(Purpose::Append, batch)
+    }
+
+    /// Writes `batch`, together with what others want to write in the meantime: while one waits for the disk the next
+    /// ones queue, and whoever then gets the writer writes for all of them, with one wait for the disk.
+    pub(super) fn write(&self, purpose: Purpose, batch: Batch) -> Result<Vec<Appended>> {
+        let blocks = batch.into_blocks().collect();
+        let waiting = Arc::new(Waiting { work: Mutex::new(Some((purpose, blocks))), done: Mutex::new(None) });
+        self.shared.queue.lock().push(waiting.clone());
         let mut writer = self.shared.writer.lock();
-        let mut commit = Commit::new(self, &mut writer);
-        for (topic, partition, block) in batch.into_blocks() {
-            commit.append(&topic, partition, &block)?;
+        if let Some(done) = waiting.done.lock().take() {
+            return done;
         }
-        let appended = commit.finish()?;
-        self.expire_now_and_then(writer)?;
+        let queue = std::mem::take(&mut *self.shared.queue.lock());
+        let written = self.write_all(&mut writer, &queue);
+        let mut mine = Err(Error::bug("a write was lost in the queue"));
+        for (at, other) in queue.iter().enumerate() {
+            let done = match &written {
+                Ok(appended) => Ok(appended[at].clone()),
+                Err(error) => Err(Error::new(error.kind(), error.to_string())),
+            };
+            if Arc::ptr_eq(other, &waiting) { mine = done } else { *other.done.lock() = Some(done) }
+        }
+        self.expire_now_and_then(writer);
+        mine
+    }
+
+    /// All that waits in one write; what each has appended.
+    fn write_all(&self, writer: &mut Writer, queue: &[Arc<Waiting>]) -> Result<Vec<Vec<Appended>>> {
+        let mut commit = Commit::new(self, writer);
+        let mut appended = Vec::with_capacity(queue.len());
+        for waiting in queue {
+            let Some((purpose, blocks)) = waiting.work.lock().take() else {
+                return Err(Error::bug("a write came twice"));
+            };
+            match purpose {
+                Purpose::Append => {
+                    for (topic, partition, block) in blocks {
+                        commit.append(&topic, partition, &block)?;
+                    }
+                }
+                Purpose::Stage(at) => commit.stage(&at, blocks)?,
+            }
+            appended.push(std::mem::take(&mut commit.appended));
+        }
+        commit.finish()?;
         Ok(appended)
     }
 
@@ -145,23 +205,25 @@ impl Log {
         commit.put_sink(sink, &state)?;
         let appended = commit.finish()?;
         writer.sinks.insert(sink.to_owned(), state);
-        self.expire_now_and_then(writer)?;
+        self.expire_now_and_then(writer);
         Ok(Some(appended))
     }
 
-    /// Retention rides on appends: looked at every few seconds by whoever writes.
-    pub(super) fn expire_now_and_then(&self, mut writer: MutexGuard<'_, Writer>) -> Result<()> {
+    /// Retention rides on appends: looked at every few seconds by whoever writes. That it fails is no fault of theirs.
+    pub(super) fn expire_now_and_then(&self, mut writer: MutexGuard<'_, Writer>) {
         if Instant::now() < writer.expire_next {
-            return Ok(());
+            return;
         }
-        self.expire_holding(&mut writer, now_micros())
+        if let Err(error) = self.expire_holding(&mut writer, now_micros()) {
+            tracing::warn!("records older than their topic's retention stay for now: {error}");
+        }
     }
 }
 
 /// One write in the making: changes of the index and of blocks, and the bounds that follow from them.
 pub(super) struct Commit<'a> {
-    log: &'a Log,
-    writer: &'a mut Writer,
+    pub(super) log: &'a Log,
+    pub(super) writer: &'a mut Writer,
     batch: OwnedWriteBatch,
     /// New bounds of the partitions touched.
     bounds: BTreeMap<(String, u32), (Topic, Bounds)>,

@@ -1,8 +1,8 @@
 //! Records as lines of JSON, in and out: `eagre topics put` and `eagre topics tail`.
 //!
-//! Works on an open log and on any reader or writer, so it serves the command line and an engine's socket alike.
+//! Piece by piece, and what is known between two pieces is plain data: so the command line can do it with the log in its
+//! hands or through the socket of the engine that holds it (see `calls.rs`).
 
-use std::io::{BufRead, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,8 +13,6 @@ use crate::error::{Error, Place, Result};
 
 /// Partitions of a topic that `put` makes.
 const DEFAULT_PARTITIONS: u32 = 4;
-/// Bytes that are appended in one go.
-const BATCH_BYTES: usize = 1 << 20;
 /// Bytes that are read in one go from a partition.
 const PIECE_BYTES: usize = 256 << 10;
 /// How long a follower waits before it looks whether its reader is still there.
@@ -31,6 +29,12 @@ pub struct Put {
     pub key_field: Option<String>,
     /// What the lines come from, for messages (`stdin`, a file's name).
     pub source: String,
+    /// Lines of it put so far.
+    #[serde(default)]
+    pub lines: u64,
+    /// Records put so far.
+    #[serde(default)]
+    pub records: u64,
 }
 
 /// Where a tail begins.
@@ -71,7 +75,7 @@ impl std::str::FromStr for From {
     }
 }
 
-/// What to show.
+/// What to show, and how far that has come.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Tail {
     /// Topic.
@@ -80,87 +84,93 @@ pub struct Tail {
     pub partition: Option<u32>,
     /// Where to begin.
     pub from: From,
-    /// Most records to show; `None` = all.
+    /// Most records to show yet; `None` = all.
     pub limit: Option<u64>,
     /// Wait for further records.
     pub follow: bool,
+    /// Partitions and the offsets to go on from; empty at the beginning.
+    #[serde(default)]
+    pub stands: Vec<(u32, i64)>,
+}
+
+/// Some of what a tail shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Page {
+    /// Lines of JSON, each ended by a line break.
+    pub lines: String,
+    /// How many.
+    pub records: u64,
+    /// Nothing more will come.
+    pub ended: bool,
 }
 
 impl Log {
-    /// Appends lines, each one JSON object, until `input` ends; `told` hears of records and bytes so far. Returns the
-    /// number of records. A line that is no object, or lacks the key field, is an error with its number: what stands
-    /// before it has been appended.
-    pub fn put_lines(&self, put: &Put, input: &mut dyn BufRead, told: &mut dyn FnMut(u64, u64)) -> Result<u64> {
+    /// Appends lines, each one JSON object (empty ones are passed over), and counts them in `put`. A line that is no
+    /// object, or lacks the key field, is an error with its number: what stands before it has been appended.
+    pub fn put_lines(&self, put: &mut Put, text: &[u8]) -> Result<()> {
         let topic = self.topic_or_create(&put.topic, None, DEFAULT_PARTITIONS, None)?;
         let mut batch = Batch::default();
-        let (mut records, mut bytes, mut number) = (0, 0, 0);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let length = input.read_until(b'\n', &mut line).map_err(|e| Error::failed(format!("cannot read {}", put.source)).because(e))?;
-            let ended = length == 0;
-            number += 1;
-            let text = line.trim_ascii();
-            if !text.is_empty() {
-                if let Err(error) = push_line(&mut batch, &topic, put, text) {
-                    records += batch.len() as u64;
-                    self.append(batch)?;
-                    let place = Place::text(&put.source, number, 1);
-                    return Err(Error::input(format!("{}; the {records} records before it are in the topic", error.message())).at(place));
-                }
-                bytes += text.len() as u64;
+        let mut fault = None;
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            put.lines += 1;
+            let line = line.trim_ascii();
+            if line.is_empty() {
+                continue;
             }
-            if (ended && !batch.is_empty()) || batch.size_bytes() >= BATCH_BYTES {
-                records += batch.len() as u64;
-                self.append(std::mem::take(&mut batch))?;
-                told(records, bytes);
+            if let Err(error) = push_line(&mut batch, &topic, put, line) {
+                fault = Some(error);
+                break;
             }
-            if ended {
-                return Ok(records);
+        }
+        put.records += batch.len() as u64;
+        self.append(batch)?;
+        match fault {
+            None => Ok(()),
+            Some(error) => {
+                let text = format!("{}; the {} records before it are in the topic", error.message(), put.records);
+                Err(Error::new(error.kind(), text).at(Place::text(&put.source, put.lines, 1)))
             }
         }
     }
 
-    /// Writes records as lines of JSON: `{"partition":0,"offset":7,"timestamp":"…","key":"…","headers":{…},"value":…}`.
-    /// Returns how many. Ends at the limit, at the end of the topic unless it follows, or when `out` is closed.
-    pub async fn tail_lines(&self, tail: &Tail, out: &mut (dyn Write + Send)) -> Result<u64> {
+    /// The next records as lines of JSON: `{"partition":0,"offset":7,"timestamp":"…","key":"…","headers":{…},"value":…}`.
+    /// When there are none and it follows, waits a moment, and may come back with none.
+    pub async fn tail_lines(&self, tail: &mut Tail) -> Result<Page> {
         let topic = self.topic(&tail.topic)?;
-        let partitions = tail.partition.map_or(0..topic.partitions(), |p| p..p.saturating_add(1));
-        let mut stands = Vec::new();
-        for partition in partitions {
-            stands.push((partition, self.offset_of(&topic, partition, tail.from)?, topic.follow(partition)?));
+        if tail.stands.is_empty() {
+            let partitions = tail.partition.map_or(0..topic.partitions(), |p| p..p.saturating_add(1));
+            tail.stands = partitions.map(|p| Ok((p, self.offset_of(&topic, p, tail.from)?))).collect::<Result<_>>()?;
         }
-        let mut left = tail.limit.unwrap_or(u64::MAX);
+        let mut page = self.page(&topic, tail)?;
+        if page.records == 0 && tail.follow && tail.limit != Some(0) {
+            let followers = tail.stands.iter().map(|(p, _)| topic.follow(*p)).collect::<Result<Vec<Follower>>>()?;
+            let waits = followers.into_iter().zip(&tail.stands).map(|(mut follower, (_, offset))| {
+                let offset = *offset;
+                Box::pin(async move { follower.wait_for(offset, PATIENCE).await })
+            });
+            futures::future::select_all(waits).await;
+            page = self.page(&topic, tail)?;
+        }
+        page.ended = tail.limit == Some(0) || (page.records == 0 && !tail.follow);
+        Ok(page)
+    }
+
+    /// One piece of each partition.
+    fn page(&self, topic: &Topic, tail: &mut Tail) -> Result<Page> {
+        let mut lines = Vec::new();
         let mut shown = 0;
-        let mut text = Vec::new();
-        while left > 0 {
-            let mut news = false;
-            for (partition, offset, _) in &mut stands {
-                let records = self.read(&topic, *partition, *offset, PIECE_BYTES)?;
-                text.clear();
-                for index in 0..records.len().min(usize::try_from(left).unwrap_or(usize::MAX)) {
-                    line(&records, index, *partition, &mut text);
-                    *offset = records.offsets[index] + 1;
-                    (left, shown, news) = (left - 1, shown + 1, true);
-                }
-                match out.write_all(&text).and_then(|()| out.flush()) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(shown),
-                    Err(error) => return Err(Error::failed("cannot write the records").because(error)),
-                }
-            }
-            if !news {
-                if !tail.follow {
-                    break;
-                }
-                let waits = stands.iter_mut().map(|(_, offset, follower): &mut (u32, i64, Follower)| {
-                    let offset = *offset;
-                    Box::pin(follower.wait_for(offset, PATIENCE))
-                });
-                futures::future::select_all(waits).await;
+        for (partition, offset) in &mut tail.stands {
+            let left = tail.limit.map_or(u64::MAX, |limit| limit - shown);
+            let records = self.read(topic, *partition, *offset, PIECE_BYTES)?;
+            for index in 0..records.len().min(usize::try_from(left).unwrap_or(usize::MAX)) {
+                line(&records, index, *partition, &mut lines);
+                *offset = records.offsets[index] + 1;
+                shown += 1;
             }
         }
-        Ok(shown)
+        tail.limit = tail.limit.map(|limit| limit - shown);
+        let lines = String::from_utf8(lines).map_err(|e| Error::bug("lines of JSON are text").because(e))?;
+        Ok(Page { lines, records: shown, ended: false })
     }
 
     fn offset_of(&self, topic: &Topic, partition: u32, from: From) -> Result<i64> {
@@ -236,38 +246,40 @@ mod tests {
     use super::*;
 
     fn put(key_field: Option<&str>) -> Put {
-        Put { topic: "orders".into(), partition: None, key_field: key_field.map(str::to_owned), source: "orders.jsonl".into() }
+        let key_field = key_field.map(str::to_owned);
+        Put { topic: "orders".into(), partition: None, key_field, source: "orders.jsonl".into(), lines: 0, records: 0 }
     }
 
     fn tail(from: From, limit: Option<u64>) -> Tail {
-        Tail { topic: "orders".into(), partition: None, from, limit, follow: false }
+        Tail { topic: "orders".into(), partition: None, from, limit, follow: false, stands: Vec::new() }
     }
 
-    async fn shown(log: &Log, tail: &Tail) -> Vec<serde_json::Value> {
-        let mut out = Vec::new();
-        log.tail_lines(tail, &mut out).await.unwrap();
-        String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    async fn shown(log: &Log, mut tail: Tail) -> Vec<serde_json::Value> {
+        let mut all = Vec::new();
+        loop {
+            let page = log.tail_lines(&mut tail).await.unwrap();
+            all.extend(page.lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()));
+            if page.ended {
+                return all;
+            }
+        }
     }
 
     #[tokio::test]
     async fn lines_put_are_lines_shown() {
         let dir = tempfile::tempdir().unwrap();
         let log = Log::open(dir.path()).unwrap();
-        let lines = "{\"id\":\"a\",\"n\":1}\n\n  {\"id\":\"b\",\"n\":2}\n{\"id\":\"a\",\"n\":3}";
-        let mut told = (0, 0);
-        let count = log.put_lines(&put(Some("id")), &mut lines.as_bytes(), &mut |records, bytes| told = (records, bytes)).unwrap();
-        assert_eq!((count, told), (3, (3, 48)));
-        let all = shown(&log, &tail(From::Earliest, None)).await;
+        let mut putting = put(Some("id"));
+        log.put_lines(&mut putting, b"{\"id\":\"a\",\"n\":1}\n\n  {\"id\":\"b\",\"n\":2}\n").unwrap();
+        log.put_lines(&mut putting, b"{\"id\":\"a\",\"n\":3}").unwrap();
+        assert_eq!((putting.lines, putting.records), (4, 3));
+        let all = shown(&log, tail(From::Earliest, None)).await;
         assert_eq!(all.len(), 3);
         let of_a: Vec<_> = all.iter().filter(|r| r["key"] == "a").collect();
-        assert_eq!(
-            (of_a[0]["value"]["n"].as_i64(), of_a[1]["value"]["n"].as_i64()),
-            (Some(1), Some(3)),
-            "one key, one partition, in order"
-        );
+        assert_eq!((of_a[0]["value"]["n"].as_i64(), of_a[1]["value"]["n"].as_i64()), (Some(1), Some(3)), "one key: in order");
         assert_eq!(of_a[0]["partition"], of_a[1]["partition"]);
-        assert_eq!(shown(&log, &tail(From::Earliest, Some(2))).await.len(), 2);
-        assert_eq!(shown(&log, &tail(From::Latest, None)).await.len(), 0);
+        assert_eq!(shown(&log, tail(From::Earliest, Some(2))).await.len(), 2);
+        assert_eq!(shown(&log, tail(From::Latest, None)).await.len(), 0);
         let figures = log.figures().unwrap();
         assert_eq!((figures[0].topic.as_str(), figures[0].partitions, figures[0].records), ("orders", 4, 3));
     }
@@ -276,12 +288,12 @@ mod tests {
     fn a_bad_line_is_told_with_its_number_and_what_stands_before_it_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let log = Log::open(dir.path()).unwrap();
-        let told = log.put_lines(&put(Some("id")), &mut "{\"id\":1}\n{\"idd\":2}\n".as_bytes(), &mut |_, _| {}).unwrap_err();
+        let told = log.put_lines(&mut put(Some("id")), b"{\"id\":1}\n{\"idd\":2}\n").unwrap_err();
         assert_eq!(
             told.to_string(),
             "orders.jsonl:2:1: the object has no field 'id'; did you mean 'idd'?; the 1 records before it are in the topic"
         );
-        let told = log.put_lines(&put(None), &mut "[1]\n".as_bytes(), &mut |_, _| {}).unwrap_err();
+        let told = log.put_lines(&mut put(None), b"[1]\n").unwrap_err();
         assert!(told.to_string().starts_with("orders.jsonl:1:1: the line is no JSON object"), "{told}");
         assert_eq!(log.figures().unwrap()[0].records, 1);
     }
@@ -290,16 +302,16 @@ mod tests {
     async fn a_tail_follows() {
         let dir = tempfile::tempdir().unwrap();
         let log = Log::open(dir.path()).unwrap();
-        log.put_lines(&put(None), &mut "{\"n\":1}\n".as_bytes(), &mut |_, _| {}).unwrap();
+        log.put_lines(&mut put(None), b"{\"n\":1}\n").unwrap();
         let following = Tail { follow: true, ..tail(From::Last(10), Some(2)) };
         let appending = {
             let log = log.clone();
             std::thread::spawn(move || {
                 std::thread::sleep(Duration::from_millis(50));
-                log.put_lines(&put(None), &mut "{\"n\":2}\n".as_bytes(), &mut |_, _| {}).unwrap();
+                log.put_lines(&mut put(None), b"{\"n\":2}\n").unwrap();
             })
         };
-        let records = tokio::time::timeout(Duration::from_secs(10), shown(&log, &following)).await.unwrap();
+        let records = tokio::time::timeout(Duration::from_secs(10), shown(&log, following)).await.unwrap();
         assert_eq!(records.iter().map(|r| r["value"]["n"].as_i64().unwrap()).collect::<Vec<_>>(), [1, 2]);
         appending.join().unwrap();
     }

@@ -12,6 +12,7 @@
 
 mod append;
 mod block;
+mod calls;
 mod fault;
 mod index;
 mod journal;
@@ -27,8 +28,9 @@ mod topic;
 
 pub use append::{Appended, Batch};
 pub use block::{MAX_RECORD_BYTES, Record};
+pub use calls::{Putting, Tailed};
 pub use journal::TornTail;
-pub use lines::{From, Put, Tail};
+pub use lines::{From, Page, Put, Tail};
 pub use listing::TopicFigures;
 pub use records::Records;
 pub use stage::Stage;
@@ -42,7 +44,7 @@ use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSepara
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Error, Result, did_you_mean};
-use append::Writer;
+use append::{Waiting, Writer};
 use index::{Bounds, Entry};
 use lock::OwnerLock;
 use topic::Definition;
@@ -66,6 +68,8 @@ struct Shared {
     index: Keyspace,
     blocks: Keyspace,
     topics: RwLock<BTreeMap<String, Topic>>,
+    /// Writes that wait for the writer.
+    queue: Mutex<Vec<Arc<Waiting>>>,
     /// Whoever holds it writes: offsets are given inside the commit.
     writer: Mutex<Writer>,
     repaired: Option<TornTail>,
@@ -113,6 +117,7 @@ impl Log {
                 index,
                 blocks,
                 topics: RwLock::default(),
+                queue: Mutex::default(),
                 writer: Mutex::new(Writer::new(next_block)),
                 repaired,
                 _owner: owner,
@@ -355,6 +360,29 @@ mod tests {
             let want: Vec<_> = (partition..count).step_by(64).map(text).collect();
             assert_eq!(values(&log, &topic, partition as u32, 0), want);
         }
+    }
+
+    #[test]
+    fn many_append_at_once_and_each_hears_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        let topic = log.create_topic("t", 2, None).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..8_u32 {
+                let (log, topic) = (&log, &topic);
+                scope.spawn(move || {
+                    let partition = thread % 2;
+                    for n in 0..20 {
+                        let text = format!("{thread}:{n}");
+                        let offsets = log.append(batch(topic, partition, &[&text, &text])).unwrap().remove(0).offsets;
+                        let there = log.read(topic, partition, offsets.start, 1).unwrap();
+                        assert_eq!(there.value(0).unwrap(), text.as_bytes());
+                        assert_eq!(offsets.end - offsets.start, 2);
+                    }
+                });
+            }
+        });
+        assert_eq!((topic.end_offset(0).unwrap(), topic.end_offset(1).unwrap()), (160, 160));
     }
 
     #[test]

@@ -12,9 +12,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Appended, Batch, Commit, Writer};
+use super::append::{Appended, Batch, Commit, Purpose, Writer};
+use super::block::Block;
 use super::index::{Entry, Lies};
-use super::{Log, VERSION, keys};
+use super::{Log, Topic, VERSION, keys};
 use crate::error::{Error, Place, Result};
 
 /// How many ids of stages thrown away a sink's state remembers.
@@ -61,22 +62,37 @@ impl Stage {
 
     /// Makes the records durable, not visible.
     pub fn write(&mut self, batch: Batch) -> Result<()> {
-        let mut writer = self.log.shared.writer.lock();
-        let state = self.log.sink_state(&mut writer, &self.sink)?;
-        let mut commit = Commit::new(&self.log, &mut writer);
-        if self.blocks == 0 {
-            commit.put_sink(&self.sink, &state)?;
+        let at = StagedAt { sink: self.sink.clone(), stage: self.id, number: self.blocks };
+        // Whether it succeeds or not, these numbers are taken.
+        self.blocks += batch.block_count();
+        self.log.write(Purpose::Stage(at), batch).map(|_| ())
+    }
+}
+
+/// Where a write is staged.
+#[derive(Debug)]
+pub(super) struct StagedAt {
+    sink: String,
+    stage: u64,
+    /// Number of its first block in the stage.
+    number: u32,
+}
+
+impl Commit<'_> {
+    /// Stores blocks and puts their entries where only a commit of the stage finds them.
+    pub(super) fn stage(&mut self, at: &StagedAt, blocks: Vec<(Topic, u32, Block)>) -> Result<()> {
+        if at.number == 0 {
+            let state = self.log.sink_state(self.writer, &at.sink)?;
+            self.put_sink(&at.sink, &state)?;
         }
-        for (topic, partition, block) in batch.into_blocks() {
-            let entry = commit.store(&block);
+        for ((topic, partition, block), number) in blocks.into_iter().zip(at.number..) {
             let mut value = partition.to_le_bytes().to_vec();
             value.extend_from_slice(&(topic.name().len() as u32).to_le_bytes());
             value.extend_from_slice(topic.name().as_bytes());
-            value.extend_from_slice(&entry.encode());
-            commit.insert(keys::staged(&self.sink, self.id, self.blocks), &value);
-            self.blocks += 1;
+            value.extend_from_slice(&self.store(&block).encode());
+            self.insert(keys::staged(&at.sink, at.stage, number), &value);
         }
-        commit.finish().map(|_| ())
+        Ok(())
     }
 }
 
@@ -175,7 +191,7 @@ impl Log {
         commit.put_sink(sink, &state)?;
         let appended = commit.finish()?;
         writer.sinks.insert(sink.to_owned(), state);
-        self.expire_now_and_then(writer)?;
+        self.expire_now_and_then(writer);
         Ok(appended)
     }
 
