@@ -301,6 +301,10 @@ impl Chain {
                     self.advance(index, mark)?;
                 }
                 if all_idle {
+                    if let Work::Operator(operator) = &mut self.nodes[index].work {
+                        operator.on_idle(&mut self.output)?;
+                        self.after_operator(index)?;
+                    }
                     self.pass_idle(index);
                 }
             }

@@ -82,6 +82,13 @@ pub trait Operator: Send {
     /// watermark to pass on (at most `mark`; `Watermark::MAX` must be passed on as such).
     fn on_watermark(&mut self, mark: Watermark, out: &mut Output) -> Result<Watermark>;
 
+    /// All inputs have gone idle: from here on they hold nobody back, so an operator that keeps rows back although no
+    /// window asks for it (a pre-aggregation) hands them on now, or others' watermarks would make them late.
+    fn on_idle(&mut self, out: &mut Output) -> Result<()> {
+        _ = out;
+        Ok(())
+    }
+
     /// A checkpoint: puts what lives outside the state tables into them. May emit (a pre-aggregation hands on its partials).
     fn on_checkpoint(&mut self, out: &mut Output) -> Result<()> {
         _ = out;

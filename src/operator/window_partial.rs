@@ -1,7 +1,7 @@
 //! Pre-aggregation before the exchange: rows become one state per key and slice, so that far less has to travel.
 //!
-//! A slice is handed on when the watermark passes its end, when all slices together hold too much memory, and at every
-//! checkpoint: nothing is kept over one. Lateness is judged by the watermark here, that of the source's partition: a row
+//! A slice is handed on when the watermark passes its end, when all slices together hold too much memory, when the source
+//! goes idle, and at every checkpoint: nothing is kept over one. Lateness is judged by the watermark here, that of the source's partition: a row
 //! whose every window has closed is refused. Pairs of a row and some closed windows are counted where windows fire.
 
 use std::collections::BTreeMap;
@@ -103,6 +103,10 @@ impl Operator for WindowPartial {
             self.emit(window, slice, out)?;
         }
         Ok(mark)
+    }
+
+    fn on_idle(&mut self, out: &mut Output) -> Result<()> {
+        self.emit_all(out)
     }
 
     fn on_checkpoint(&mut self, out: &mut Output) -> Result<()> {

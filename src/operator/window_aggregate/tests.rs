@@ -429,6 +429,33 @@ fn the_final_phase_restores_at_any_parallelism() {
 }
 
 #[test]
+fn a_pre_aggregation_keeps_nothing_back_when_its_source_goes_idle() {
+    let spec = with_phase(&count_sum(tumble(5)), Phase::Partial);
+    let mut operator = spec.open(&mut StateHandles::empty(0, 1)).unwrap();
+    let mut out = Output::default();
+    operator.on_batch(0, batch(&spec.input, &["7 a 1", "1 a 2", "6 b 4", "6 a 8"]), &mut out).unwrap();
+    assert!(out.take_batches().is_empty());
+    operator.on_watermark(Watermark(5 * SECOND), &mut out).unwrap();
+    let rows = |out: &mut Output| -> Vec<String> { out.take_batches().iter().flat_map(crate::operator::testing::rows_of).collect() };
+    assert_eq!(rows(&mut out), ["a 0 1 1 2"], "key, slice, rows, count, sum");
+    operator.on_idle(&mut out).unwrap();
+    assert_eq!(rows(&mut out), ["a 5 2 2 9", "b 5 1 1 4"]);
+    operator.on_checkpoint(&mut out).unwrap();
+    assert!(rows(&mut out).is_empty());
+}
+
+#[test]
+fn small_windows_that_fire_together_leave_together() {
+    let spec = count_sum(tumble(1));
+    let mut operator = spec.open(&mut StateHandles::empty(0, 1)).unwrap();
+    let mut out = Output::default();
+    let rows: Vec<String> = (0..6_000).map(|second| format!("{second} k{second} 1")).collect();
+    operator.on_batch(0, batch(&spec.input, &rows.iter().map(String::as_str).collect::<Vec<_>>()), &mut out).unwrap();
+    operator.on_watermark(Watermark::MAX, &mut out).unwrap();
+    assert_eq!(out.take_batches().iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [4096, 6_000 - 4096]);
+}
+
+#[test]
 fn a_fired_window_leaves_nothing_behind() {
     let spec = count_sum(hop(40, 2));
     let mut handles = StateHandles::empty(0, 1);
