@@ -22,7 +22,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use eagre::dataflow::pipeline::Restore;
-use eagre::engine::{Engine, Options, Script};
+use eagre::engine::Engine;
+use eagre::error::Place;
+use eagre::project::{Origin, Project, SqlText};
 
 /// What a case waits for at most.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -101,14 +103,14 @@ struct Bench {
 impl Bench {
     fn new(case: &Case, parallelism: usize) -> Bench {
         let dir = tempfile::tempdir().unwrap();
-        let mut options = Options::new("case", dir.path());
-        options.parallelism = parallelism;
-        options.cut_interval = Duration::from_millis(1);
-        options.checkpoint_interval = Duration::from_secs(3600);
-        let script = Script::new(case.path.file_name().unwrap().to_string_lossy(), &case.sql);
-        let engine = Engine::load(&[script], options).unwrap_or_else(|e| panic!("{}: {e}", case.path.display()));
-        for (_, step) in tables(case).iter().enumerate() {
-            engine.feed(step).unwrap().keep();
+        let text = SqlText { name: case.path.file_name().unwrap().to_string_lossy().into(), text: case.sql.clone() };
+        let mut project = Project::of_texts("case", dir.path(), vec![text]);
+        for (key, value) in [("parallelism", parallelism.to_string().as_str()), ("cut.interval", "1 ms"), ("checkpoint.interval", "1 h")] {
+            project.settings.set(key, value, Origin::Set, Place::thing("test")).unwrap();
+        }
+        let engine = Engine::load(project).unwrap_or_else(|e| panic!("{}: {e}", case.path.display()));
+        for table in &tables(case) {
+            engine.feed(table).unwrap().keep();
         }
         Bench { engine, fed: 0, seen: vec![], _dir: dir }
     }
@@ -208,7 +210,7 @@ fn all_results(case: &Case) -> Vec<String> {
 /// Step by step; returns the results found after each step.
 async fn stepwise(case: &Case, parallelism: usize) -> (Vec<Vec<String>>, BTreeMap<String, u64>) {
     let mut bench = Bench::new(case, parallelism);
-    let running = bench.engine.start().await.unwrap();
+    let running = bench.engine.start(Restore::Auto, false).await.unwrap();
     let mut found = Vec::new();
     let mut running = Some(running);
     for (step, _) in &case.steps {
@@ -233,7 +235,7 @@ async fn stepwise(case: &Case, parallelism: usize) -> (Vec<Vec<String>>, BTreeMa
 async fn restarted(case: &Case) -> (Vec<String>, BTreeMap<String, u64>) {
     let mut bench = Bench::new(case, 1);
     for (number, (step, _)) in case.steps.iter().enumerate() {
-        let running = bench.engine.start_as(1 + number % 3, Restore::Latest).await.unwrap();
+        let running = bench.engine.start_at(1 + number % 3, Restore::Latest, false).await.unwrap();
         match step {
             Step::Row(table, row) => {
                 bench.feed(table, &[row]).await;
@@ -261,7 +263,7 @@ async fn at_once(case: &Case, parallelism: usize, order: impl Fn(&[&str]) -> Vec
         bench.feed(table, &ordered.iter().map(String::as_str).collect::<Vec<_>>()).await;
     }
     bench.end(case);
-    let running = bench.engine.start().await.unwrap();
+    let running = bench.engine.start(Restore::Auto, false).await.unwrap();
     tokio::time::timeout(PATIENCE, running.wait()).await.expect("it does not end").unwrap();
     (bench.rows(), bench.dropped())
 }

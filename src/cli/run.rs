@@ -1,14 +1,18 @@
 //! `eagre run`: runs a project folder or one SQL file until it is stopped, or until all bounded inputs have ended.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::pin::pin;
 
 use clap::Args as ClapArgs;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::dataflow::coordinator::Ended;
 use crate::dataflow::pipeline::Restore;
-use crate::engine::{Engine, Options, Script};
-use crate::error::{Error, Kind, Result};
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Place, Result};
+use crate::project::{Origin, Project};
+use crate::server::doors::Doors;
+use crate::server::health::PipelineState;
 
 /// Run until stopped, or until all bounded inputs have ended.
 #[derive(Debug, ClapArgs)]
@@ -34,6 +38,39 @@ pub struct Args {
     /// Open no door: neither PostgreSQL nor HTTP.
     #[arg(long)]
     no_serve: bool,
+    /// Where PostgreSQL clients connect [default: 127.0.0.1:5433].
+    #[arg(long, value_name = "ADDRESS")]
+    pg_listen: Option<String>,
+    /// Where HTTP clients connect [default: 127.0.0.1:8433].
+    #[arg(long, value_name = "ADDRESS")]
+    http_listen: Option<String>,
+}
+
+impl Args {
+    /// The project with what the flags say about its settings.
+    fn project(&self) -> Result<Project> {
+        let mut project = Project::open(&self.path)?;
+        for assignment in &self.set {
+            project.set_from_flag(assignment)?;
+        }
+        let flags = [
+            ("parallelism", self.parallelism.map(|p| p.to_string())),
+            ("data-dir", self.data_dir.as_ref().map(std::path::absolute).transpose()?.map(|d| d.display().to_string())),
+            ("pg.listen", self.pg_listen.clone()),
+            ("http.listen", self.http_listen.clone()),
+        ];
+        for (key, value) in flags {
+            if let Some(value) = value {
+                project.settings.set(key, &value, Origin::Flag, Place::thing(format!("--{}", key.replace('.', "-"))))?;
+            }
+        }
+        Ok(project)
+    }
+
+    /// A project that never ends is served; one that does only where a door was asked for.
+    fn serves(&self, engine: &Engine) -> bool {
+        !self.no_serve && (engine.is_unbounded() || self.pg_listen.is_some() || self.http_listen.is_some())
+    }
 }
 
 fn restore(text: &str) -> Result<Restore, String> {
@@ -47,70 +84,36 @@ fn restore(text: &str) -> Result<Restore, String> {
 
 /// Runs the command; returns the exit code.
 pub async fn run(args: Args) -> Result<u8> {
-    let (scripts, mut options) = read_project(&args.path)?;
-    if let Some(dir) = &args.data_dir {
-        options.data_dir = dir.clone();
-    }
-    for pair in &args.set {
-        let (key, value) = pair.split_once('=').ok_or_else(|| Error::input(format!("--set {pair}: expected KEY=VALUE")))?;
-        options.set(key, value)?;
-        options.fixed.insert(key.to_owned());
-    }
-    if let Some(parallelism) = args.parallelism {
-        options.parallelism = parallelism;
-        options.fixed.insert("parallelism".to_owned());
-    }
-    options.restore = args.restore;
-    options.allow_state_loss = args.allow_state_loss;
+    let engine = Engine::load(args.project()?)?;
+    // Doors first: a port that is taken is told before anything runs.
+    let doors = Doors::open(&engine, args.serves(&engine)).await?;
+    let running = engine.start(args.restore, args.allow_state_loss).await?;
+    tracing::info!("{}: {}", engine.name(), running.start);
+    doors.tell();
+    doors.health.set(engine.name(), PipelineState::Running);
 
-    let engine = Engine::load(&scripts, options)?;
-    let running = engine.start().await?;
-    tracing::info!("{}: {}", engine.options().pipeline, running.start);
     let stopper = running.stopper();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let ended = running.wait();
-    tokio::pin!(ended);
-    let mut asked = false;
+    let mut ended = pin!(running.wait());
+    let mut asked = None;
     loop {
         let interrupted = tokio::select! {
             ended = &mut ended => return match ended? {
-                Ended::Stopped if asked && !engine.is_unbounded() => Err(Error::new(Kind::Interrupted, "interrupted before all input had been read; run again to go on")),
-                _ => Ok(0),
+                Ended::Finished => Ok(0),
+                // A bounded run cut short by the keyboard says so; a service that is told to stop has done its duty.
+                Ended::Stopped if asked == Some(true) && !engine.is_unbounded() => {
+                    Err(Error::new(Kind::Interrupted, "interrupted before all input had been read; run it again to go on"))
+                }
+                Ended::Stopped => Ok(0),
             },
             _ = terminate.recv() => false,
             _ = interrupt.recv() => true,
         };
-        if std::mem::replace(&mut asked, interrupted) {
+        if asked.replace(interrupted).is_some() {
             return Err(Error::new(Kind::Interrupted, "interrupted twice: stopped without a last checkpoint"));
         }
+        tracing::info!("stopping behind a last checkpoint");
         stopper.stop();
     }
-}
-
-/// The scripts of a project folder (queries/*.sql in name order) or of a single file.
-fn read_project(path: &Path) -> Result<(Vec<Script>, Options)> {
-    let unreadable = |path: &Path, e: std::io::Error| Error::unreachable(format!("cannot read {}", path.display())).because(e);
-    let read =
-        |file: &Path, name: String| std::fs::read_to_string(file).map(|text| Script::new(name, text)).map_err(|e| unreadable(file, e));
-    if path.is_dir() {
-        let queries = path.join("queries");
-        let mut files: Vec<PathBuf> = std::fs::read_dir(&queries)
-            .map_err(|e| unreadable(&queries, e))?
-            .filter_map(|entry| entry.ok().map(|e| e.path()))
-            .filter(|p| p.extension().is_some_and(|e| e == "sql"))
-            .collect();
-        files.sort();
-        let scripts = files.iter().map(|f| read(f, format!("queries/{}", file_name(f)))).collect::<Result<_>>()?;
-        let full = path.canonicalize().map_err(|e| unreadable(path, e))?;
-        return Ok((scripts, Options::new(file_name(&full), path)));
-    }
-    let script = read(path, path.display().to_string())?;
-    let stem = path.file_stem().map_or_else(|| "run".to_owned(), |s| s.to_string_lossy().into_owned());
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok((vec![script], Options::new(stem, folder)))
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned())
 }

@@ -1,17 +1,16 @@
-//! The engine: SQL texts to one running pipeline, its live tables and the queries over them. What the command line, the
+//! The engine: a project to one running pipeline, its live tables and the queries over them. What the command line, the
 //! doors and an embedding program all stand on.
 //!
 //! ```text
-//!  scripts ─ load ─▶ catalog + pipelines ─ start ─▶ running pipeline ─▶ live tables ◀─ queries
+//!  project ─ load ─▶ catalog + pipelines ─ start ─▶ running pipeline ─▶ live tables ◀─ queries
 //! ```
-//! Comes in: texts and options. Goes out: a [`Running`] pipeline, tables to query. Always holds: `load` touches nothing
+//! Comes in: a project. Goes out: a [`Running`] pipeline, tables to query. Always holds: `load` touches nothing
 //! outside and tells every fault in one go. Read this file first.
 
 mod live;
-mod settings;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,41 +23,27 @@ use crate::dataflow::live::{LiveSink, publisher};
 use crate::dataflow::pipeline::{self, Pipeline, Restore, Stopper};
 use crate::error::{Error, Place, Result, did_you_mean};
 use crate::metrics::Metrics;
+use crate::project::{Origin, Project, Settings};
 use crate::sql::catalog::{Catalog, Entry};
 use crate::sql::lower::{self, Connected, Target};
 use crate::sql::plan::Planner;
 use crate::sql::statement::{Insert, Query, Spanned, Statement, parse};
-use crate::state::{Checkpoints, Store};
+use crate::state::{Checkpoints, SHARDS, Store};
 use crate::table::Tables;
 use crate::time::parse_duration;
 
-pub use settings::Options;
-
-/// A text with the name that messages call it by.
-#[derive(Debug, Clone)]
-pub struct Script {
-    /// File name.
-    pub name: String,
-    /// Its content.
-    pub text: String,
-}
-
-impl Script {
-    /// A text under a name.
-    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Script { name: name.into(), text: text.into() }
-    }
-}
-
-/// Everything that a set of scripts means, ready to run.
+/// Everything that a project means, ready to run.
 pub struct Engine {
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     /// Named queries: scripts whose only statement is a SELECT.
     queries: BTreeMap<String, Query>,
     tables: Tables,
     metrics: Metrics,
     environment: Environment,
-    options: Options,
+    settings: Settings,
+    /// The pipeline's id: state belongs to it.
+    name: String,
+    checkpoints: Checkpoints,
     graph: Graph,
     dead_letters: Arc<LiveSink>,
 }
@@ -83,18 +68,18 @@ impl Running {
 }
 
 impl Engine {
-    /// Reads, plans and checks scripts, in order. All faults are told at once.
-    pub fn load(scripts: &[Script], options: Options) -> Result<Engine> {
-        Self::load_with(scripts, options, Catalog::new())
+    /// Reads, plans and checks a project. All faults are told at once; nothing outside is touched.
+    pub fn load(project: Project) -> Result<Engine> {
+        Self::load_with(project, Catalog::new())
     }
 
     /// The same, over a catalog that holds functions (or tables) of the caller's own.
-    pub fn load_with(scripts: &[Script], mut options: Options, mut catalog: Catalog) -> Result<Engine> {
+    pub fn load_with(mut project: Project, mut catalog: Catalog) -> Result<Engine> {
         let mut faults = Vec::new();
         let mut inserts: Vec<(Insert, Place)> = Vec::new();
         let mut views = Vec::new();
         let mut queries = BTreeMap::new();
-        for script in scripts {
+        for script in std::mem::take(&mut project.texts) {
             let statements = match parse(&script.text, &script.name) {
                 Ok(statements) => statements,
                 Err(fault) => {
@@ -109,7 +94,11 @@ impl Engine {
             for statement in statements {
                 let place = statement.place.clone();
                 let done = match &statement.value {
-                    Statement::Set { key, value } => options.set(&key.value, value).map_err(|e| e.at(key.place.clone())),
+                    Statement::Set { key, value } => project.settings.set(&key.value, value, Origin::Sql, key.place.clone()),
+                    Statement::Reset { key } => {
+                        project.settings.reset(key.as_ref().map(|key| key.value.as_str()));
+                        Ok(())
+                    }
                     Statement::Insert(insert) => {
                         inserts.push((insert.clone(), place));
                         Ok(())
@@ -128,7 +117,6 @@ impl Engine {
                     Statement::Explain(_) | Statement::Describe(_) | Statement::ShowTables | Statement::ShowViews | Statement::ShowSet => {
                         Err(Error::input("this statement asks for an answer: use it in `eagre sql`"))
                     }
-                    Statement::Reset { .. } => Ok(()),
                     _ => catalog.apply(&statement).map(|_| ()),
                 };
                 if let Err(fault) = done {
@@ -153,14 +141,21 @@ impl Engine {
         if let Some(fault) = Error::all(faults) {
             return Err(fault);
         }
+        let settings = project.settings.resolve()?;
+        for key in project.settings.without_effect() {
+            tracing::debug!("SET '{key}' has no effect here");
+        }
+        let name = project.pipeline(&settings)?;
+        let checkpoints = Checkpoints::new(Store::open(&project.checkpoint_dir(&settings)?)?);
         let metrics = Metrics::default();
-        let environment = Environment::new(&options.base_dir, &options.data_dir, &options.pipeline);
+        let environment = Environment::new(&project.base_dir, project.data_dir(&settings), &name);
         let tables = Tables::new(metrics.clone());
         let live = live::Registering { tables: &tables };
         let outside = Connected { environment: &environment, live: &live };
         let graph = lower::lower(&pipelines, &outside, lower::Options::default())?;
         let dead_letters = Arc::new(LiveSink::dead_letters(&tables, dead_letter::schema())?);
-        let engine = Engine { catalog, queries, tables, metrics, environment, options, graph, dead_letters };
+        let catalog = Arc::new(catalog);
+        let engine = Engine { catalog, queries, tables, metrics, environment, settings, name, checkpoints, graph, dead_letters };
         engine.check_endless_sinks()?;
         Ok(engine)
     }
@@ -185,35 +180,40 @@ impl Engine {
         self.graph.nodes.iter().any(|node| matches!(&node.kind, NodeKind::Source(source) if !source.source.bounded()))
     }
 
-    /// Starts the pipeline. After it has ended it can be started again.
-    pub async fn start(&self) -> Result<Running> {
-        self.start_as(self.options.parallelism, self.options.restore).await
+    /// Starts the pipeline; with the same data directory only one may run. After it has ended it can be started again.
+    pub async fn start(&self, restore: Restore, allow_state_loss: bool) -> Result<Running> {
+        self.start_at(self.settings.parallelism, restore, allow_state_loss).await
     }
 
-    /// Starts the pipeline at another parallelism, or from another checkpoint, than the options say.
-    pub async fn start_as(&self, parallelism: usize, restore: Restore) -> Result<Running> {
+    /// The same, at another parallelism than the settings say.
+    pub async fn start_at(&self, parallelism: usize, restore: Restore, allow_state_loss: bool) -> Result<Running> {
         if self.graph.nodes.is_empty() {
             return Err(Error::input("there is nothing to run: no INSERT INTO and no CREATE MATERIALIZED VIEW"));
         }
         let settings = pipeline::Settings {
-            pipeline: self.options.pipeline.clone(),
-            parallelism,
-            checkpoint_interval: self.options.checkpoint_interval,
-            checkpoints: self.checkpoints()?,
+            pipeline: self.name.clone(),
+            parallelism: parallelism.min(SHARDS),
+            checkpoint_interval: Duration::from_micros(self.settings.checkpoint_interval_micros as u64),
+            checkpoints: self.checkpoints.clone(),
             restore,
-            allow_state_loss: self.options.allow_state_loss,
-            cuts: Some((self.options.cut_interval, publisher(&self.tables))),
+            allow_state_loss,
+            cuts: Some((Duration::from_micros(self.settings.cut_interval_micros as u64), publisher(&self.tables))),
             dead_letters: Some(self.dead_letters.clone()),
-            state_max_bytes: self.options.state_max_bytes,
+            state_max_bytes: Some(self.settings.state_max.bytes()),
             metrics: self.metrics.clone(),
         };
         let pipeline = Pipeline::start(self.graph.clone(), settings).await?;
         Ok(Running { start: pipeline.start.clone(), pipeline })
     }
 
-    /// Where this pipeline's checkpoints are.
-    pub fn checkpoints(&self) -> Result<Checkpoints> {
-        Ok(Checkpoints::new(Store::open(&self.options.checkpoint_place())?))
+    /// The pipeline's id: the project's name or the file's stem.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// This pipeline's checkpoints.
+    pub fn checkpoints(&self) -> &Checkpoints {
+        &self.checkpoints
     }
 
     /// The way for an embedding program to hand rows to a table with `'connector' = 'feed'`.
@@ -225,7 +225,7 @@ impl Engine {
     }
 
     /// Tables, views and functions as declared.
-    pub fn catalog(&self) -> &Catalog {
+    pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
     }
 
@@ -244,9 +244,9 @@ impl Engine {
         &self.environment
     }
 
-    /// The options in force.
-    pub fn options(&self) -> &Options {
-        &self.options
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The named query of this name.
@@ -284,10 +284,5 @@ fn view_pipeline(catalog: &Catalog, name: &str, place: Place) -> Result<lower::P
 }
 
 fn stem(file: &str) -> String {
-    PathBuf::from(file).file_stem().map_or_else(|| file.to_owned(), |stem| stem.to_string_lossy().into_owned())
+    Path::new(file).file_stem().map_or_else(|| file.to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
-
-/// Default time between checkpoints.
-pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
-/// Default time between cuts.
-pub const CUT_INTERVAL: Duration = Duration::from_millis(20);

@@ -70,6 +70,12 @@ impl Project {
         Ok(Project { base_dir, default_name: stem, texts: vec![text], settings: Layers::default() })
     }
 
+    /// A project made of texts in memory: for programs that embed the engine, and for tests. Relative paths, and the
+    /// data directory, start at `base_dir`.
+    pub fn of_texts(name: impl Into<String>, base_dir: impl Into<PathBuf>, texts: Vec<SqlText>) -> Self {
+        Project { base_dir: base_dir.into(), default_name: name.into(), texts, settings: Layers::default() }
+    }
+
     fn open_folder(dir: &Path) -> Result<Self> {
         let (settings_file, queries) = (dir.join(SETTINGS_FILE), dir.join(QUERIES));
         if !settings_file.exists() && !queries.is_dir() {

@@ -9,6 +9,7 @@
 //! time; nothing listens beyond this machine without a token or TLS. Read `queries.rs` first.
 
 pub mod connection;
+pub mod doors;
 pub mod health;
 pub mod http;
 mod json;
