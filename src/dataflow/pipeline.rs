@@ -77,7 +77,36 @@ pub struct Pipeline {
     stop: watch::Sender<bool>,
     coordinator: JoinHandle<Result<Ended>>,
     /// The worker threads; taken down when the coordinator is done.
-    workers: Option<Runtime>,
+    _workers: Workers,
+}
+
+/// Worker threads that may be let go from asynchronous code: they are told to end and not waited for.
+struct Workers(Option<Runtime>);
+
+impl Workers {
+    fn start(threads: usize) -> Result<Workers> {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("eagre-dataflow")
+            .enable_all()
+            .build()
+            .map(|runtime| Workers(Some(runtime)))
+            .map_err(|e| Error::failed("cannot start the worker threads").because(e))
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.0 {
+            runtime.spawn(task);
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// Asks a pipeline to stop.
@@ -94,9 +123,6 @@ impl Stopper {
 impl Drop for Pipeline {
     fn drop(&mut self) {
         self.coordinator.abort();
-        if let Some(workers) = self.workers.take() {
-            workers.shutdown_background();
-        }
     }
 }
 
@@ -133,12 +159,7 @@ impl Pipeline {
         let counts: Vec<usize> = partitions.iter().map(Vec::len).collect();
         let layout = Layout::of(&graph, &counts, parallelism);
 
-        let workers = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(parallelism)
-            .thread_name("eagre-dataflow")
-            .enable_all()
-            .build()
-            .map_err(|e| Error::failed("cannot start the worker threads").because(e))?;
+        let workers = Workers::start(parallelism)?;
         let (events, heard) = mpsc::channel(EVENTS);
         let builder = Builder {
             graph: &graph,
@@ -187,7 +208,7 @@ impl Pipeline {
                 tell(&events, TaskEvent::Failed(error)).await;
             });
         }
-        Ok(Pipeline { start, layout, stop, coordinator: tokio::spawn(coordinator.run()), workers: Some(workers) })
+        Ok(Pipeline { start, layout, stop, coordinator: tokio::spawn(coordinator.run()), _workers: workers })
     }
 
     /// A handle that stops the pipeline.
