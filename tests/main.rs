@@ -2,4 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 mod cases;
+mod digests;
 mod house;
+mod kill;
+mod workload;
