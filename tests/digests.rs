@@ -47,7 +47,8 @@ fn expected(workload: &str) -> Vec<String> {
 fn job(workload: &str, data: &Path, out: &Path, partitioned: bool) -> String {
     let read = |file: &str| fs::read_to_string(workload::bench().join("flink").join(file)).unwrap();
     let inputs: BTreeMap<&str, &str> = if partitioned {
-        [("EV", "p2"), ("CU", "customer_p2"), ("OR", "order_p2"), ("BID", "nx_p2/bid"), ("AU", "nx_p2/auction"), ("PE", "nx_p2/person")].into()
+        [("EV", "p2"), ("CU", "customer_p2"), ("OR", "order_p2"), ("BID", "nx_p2/bid"), ("AU", "nx_p2/auction"), ("PE", "nx_p2/person")]
+            .into()
     } else {
         [
             ("EV", "all/events.jsonl"),
@@ -107,7 +108,10 @@ fn the_reference_answers_at_any_parallelism_and_partitioning() {
             let (sql, out) = bench.write(workload, &data, partitioned);
             let done = eagre(&sql, &bench.state(), parallelism, &[]).output().unwrap();
             assert!(done.status.success(), "{workload}: {}", String::from_utf8_lossy(&done.stderr));
-            assert!(rows(workload, &out) == expected(workload), "{workload}, parallelism {parallelism}, partitioned {partitioned}: other rows");
+            assert!(
+                rows(workload, &out) == expected(workload),
+                "{workload}, parallelism {parallelism}, partitioned {partitioned}: other rows"
+            );
         }
     }
 }
