@@ -14,6 +14,7 @@ mod flink_types;
 mod forms;
 pub mod functions;
 mod insert;
+mod lateral_unnest;
 pub mod lower;
 mod parse;
 mod place;

@@ -25,6 +25,7 @@ use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 use super::catalog::{Catalog, Entry};
 use super::declared::DeclaredTable;
 use super::insert;
+use super::lateral_unnest;
 use super::place;
 use super::scope::{Scope, Tables};
 use super::statement::{Insert, Query, ViewDef};
@@ -113,7 +114,7 @@ pub(super) fn view_plan(scope: &Scope, view: &ViewDef) -> Result<LogicalPlan> {
 }
 
 fn analyse(plan: LogicalPlan) -> DfResult<LogicalPlan> {
-    Analyzer::with_rules(super::scope::analyzer_rules()).execute_and_check(plan, &super::scope::options(), |_, _| {})
+    Analyzer::with_rules(super::scope::analyzer_rules()).execute_and_check(lateral_unnest::rewrite(plan)?, &super::scope::options(), |_, _| {})
 }
 
 fn optimize(plan: LogicalPlan) -> DfResult<LogicalPlan> {

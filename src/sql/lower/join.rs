@@ -164,6 +164,10 @@ impl Lowering<'_> {
     fn conditions<'p>(&mut self, join: &'p Join, both: &DFSchema, left: &Stream, right: &Stream) -> Result<Conditions<'p>> {
         let lefts = left.columns.len();
         let (mut keys, mut windows, mut times, mut bounds, mut rest) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let time_bound = |condition: &Expr| {
+            let bound = bound_of(condition, both).filter(|b| b.from < lefts && b.to >= lefts);
+            bound.filter(|b| left.columns[b.from].role.time && right.columns[b.to - lefts].role.time)
+        };
         for (l, r) in &join.on {
             let pair = (self.physical(l, join.left.schema())?, self.physical(r, join.right.schema())?);
             let roles = (role_of(&pair.0, left), role_of(&pair.1, right));
@@ -173,14 +177,14 @@ impl Lowering<'_> {
                 {
                     windows.push((left_id, right_id, edge, l, r));
                 }
-                (Some((l, Role { time: true, .. })), Some((r, Role { time: true, .. }))) => times.push((l, r, pair)),
-                _ => keys.push(pair),
+                _ => match time_bound(&l.clone().eq(r.clone())) {
+                    Some(bound) => times.push((bound, pair)),
+                    None => keys.push(pair),
+                },
             }
         }
         for condition in join.filter.iter().flat_map(split_conjunction) {
-            let bound = bound_of(condition, both).filter(|b| b.from < lefts && b.to >= lefts);
-            let bound = bound.filter(|b| left.columns[b.from].role.time && right.columns[b.to - lefts].role.time);
-            match bound {
+            match time_bound(condition) {
                 Some(bound) => bounds.push((bound, condition)),
                 None => rest.push(condition),
             }
@@ -199,29 +203,29 @@ impl Lowering<'_> {
                     keys.push((key_column(left, *l), key_column(right, *r)));
                 }
             }
-            keys.extend(times.into_iter().map(|(_, _, pair)| pair));
+            keys.extend(times.into_iter().map(|(_, pair)| pair));
             rest.extend(bounds.into_iter().map(|(_, condition)| condition));
             return Ok(Conditions { in_time, keys, rest });
         }
 
         // Equal times are an interval of no length; so are equal window times.
-        let equal_times = times.iter().map(|(l, r, _)| (*l, *r));
-        let equal_windows = windows.iter().filter(|w| w.2 == Edge::Time).map(|w| (w.3, w.4));
-        if let Some((l, r)) = equal_times.chain(equal_windows).next() {
-            keys.extend(times.into_iter().filter(|(a, b, _)| (*a, *b) != (l, r)).map(|(_, _, pair)| pair));
-            keys.extend(windows.iter().filter(|w| (w.3, w.4) != (l, r)).map(|w| (key_column(left, w.3), key_column(right, w.4))));
-            rest.extend(bounds.into_iter().map(|(_, condition)| condition));
-            return Ok(Conditions { in_time: InTime::Interval { left: l, right: r, lower: 0, upper: 0 }, keys, rest });
-        }
+        let window_times = windows.iter().filter(|w| w.2 == Edge::Time);
+        times.extend(window_times.map(|w| {
+            let bound = Bound { from: w.3, to: lefts + w.4, lower: Some(0), upper: Some(0) };
+            (bound, (key_column(left, w.3), key_column(right, w.4)))
+        }));
+        windows.retain(|w| w.2 != Edge::Time);
         let mut joined: Vec<Bound> = Vec::new();
-        for (bound, _) in &bounds {
+        for bound in times.iter().map(|(b, _)| b).chain(bounds.iter().map(|(b, _)| b)) {
             match joined.iter_mut().find_map(|b| b.and(*bound).map(|both| (b, both))) {
                 Some((slot, both)) => *slot = both,
                 None => joined.push(*bound),
             }
         }
         if let Some((bound, lower, upper)) = joined.iter().find_map(|b| Some((*b, b.lower?, b.upper?))) {
-            rest.extend(bounds.iter().filter(|(b, _)| (b.from, b.to) != (bound.from, bound.to)).map(|(_, condition)| *condition));
+            let other = |b: &Bound| (b.from, b.to) != (bound.from, bound.to);
+            rest.extend(bounds.iter().filter(|(b, _)| other(b)).map(|(_, condition)| *condition));
+            keys.extend(times.into_iter().filter(|(b, _)| other(b)).map(|(_, pair)| pair));
             keys.extend(windows.iter().map(|w| (key_column(left, w.3), key_column(right, w.4))));
             return Ok(Conditions { in_time: InTime::Interval { left: bound.from, right: bound.to - lefts, lower, upper }, keys, rest });
         }

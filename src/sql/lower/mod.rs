@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
-use datafusion::common::tree_node::TreeNode as _;
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -140,6 +140,7 @@ impl<'a> Lowering<'a> {
             LogicalPlan::Sort(_) => Err(refuse::order_by()),
             LogicalPlan::Limit(_) => Err(refuse::limit()),
             LogicalPlan::Distinct(Distinct::On(_)) => Err(refuse::node("DISTINCT ON")),
+            LogicalPlan::EmptyRelation(empty) if !empty.produce_one_row => Err(refuse::never_true()),
             LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => Err(refuse::node("a query without FROM, or VALUES,")),
             LogicalPlan::Subquery(_) => Err(refuse::node("LATERAL")),
             LogicalPlan::RecursiveQuery(_) => Err(refuse::node("WITH RECURSIVE")),
@@ -171,6 +172,15 @@ impl<'a> Lowering<'a> {
             && let Some(stream) = self.top_n(window, &conditions, needed)?
         {
             return Ok(stream);
+        }
+        if let LogicalPlan::Projection(projection) = filter.input.as_ref()
+            && let LogicalPlan::Window(_) = projection.input.as_ref()
+            && let Some(predicate) = renamed(&filter.predicate, projection)?
+        {
+            // A Top-N is seen with its filter right above the numbering.
+            let filter = Filter::try_new(predicate, projection.input.clone())?;
+            let input = Arc::new(LogicalPlan::Filter(filter));
+            return self.projection(&Projection::try_new_with_schema(projection.expr.clone(), input, projection.schema.clone())?);
         }
         let mut read = columns_read([&filter.predicate], schema)?;
         let needed = needed.map(|needed| {
@@ -288,6 +298,19 @@ impl<'a> Lowering<'a> {
         self.windows += 1;
         self.windows
     }
+}
+
+/// `expr` as it is below a projection; `None` when the projection computes something.
+fn renamed(expr: &Expr, projection: &Projection) -> Result<Option<Expr>> {
+    let plain: Option<Vec<Expr>> = projection.expr.iter().map(|e| Some(e.clone().unalias()).filter(|e| matches!(e, Expr::Column(_)))).collect();
+    let Some(plain) = plain else { return Ok(None) };
+    let below = expr.clone().transform(|e| {
+        Ok(match &e {
+            Expr::Column(column) => Transformed::yes(plain[projection.schema.index_of_column(column)?].clone()),
+            _ => Transformed::no(e),
+        })
+    })?;
+    Ok(Some(below.data))
 }
 
 /// All of the conditions as one; `None` when there are none.

@@ -153,7 +153,7 @@ impl Lowering<'_> {
 }
 
 fn frame_of(frame: &WindowFrame) -> Result<Frame> {
-    let refused = || refuse::over_frame(&frame.to_string());
+    let refused = || refuse::over_frame(&format!("{} BETWEEN {} AND {}", frame.units, bound(&frame.start_bound), bound(&frame.end_bound)));
     if frame.end_bound != WindowFrameBound::CurrentRow {
         return Err(refused());
     }
@@ -165,5 +165,19 @@ fn frame_of(frame: &WindowFrame) -> Result<Frame> {
         (WindowFrameUnits::Range, WindowFrameBound::Preceding(reach)) => interval_micros(reach).map(Frame::Range).ok_or_else(refused),
         (WindowFrameUnits::Rows, WindowFrameBound::Preceding(ScalarValue::UInt64(Some(rows)))) => Ok(Frame::Rows(*rows)),
         _ => Err(refused()),
+    }
+}
+
+/// A bound in SQL's words.
+fn bound(bound: &WindowFrameBound) -> String {
+    let reach = |value: &ScalarValue| match interval_micros(value) {
+        _ if value.is_null() => "UNBOUNDED".to_owned(),
+        Some(micros) => format!("INTERVAL '{}' SECOND", micros as f64 / 1e6),
+        None => value.to_string(),
+    };
+    match bound {
+        WindowFrameBound::Preceding(value) => format!("{} PRECEDING", reach(value)),
+        WindowFrameBound::CurrentRow => "CURRENT ROW".to_owned(),
+        WindowFrameBound::Following(value) => format!("{} FOLLOWING", reach(value)),
     }
 }

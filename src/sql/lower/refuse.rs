@@ -3,7 +3,7 @@
 use datafusion::common::Spans;
 use datafusion::logical_expr::Expr;
 
-use crate::error::{Error, Place, did_you_mean};
+use crate::error::{Error, Place};
 
 /// An unwindowed, unbounded-in-time join.
 pub(super) fn regular_join(kind: &str) -> Error {
@@ -39,7 +39,7 @@ pub(super) fn null_equal_join() -> Error {
 /// GROUP BY without a window.
 pub(super) fn unwindowed_group_by() -> Error {
     Error::input(
-        "GROUP BY without a window is not supported yet: its results would change with every row; group by window_start and \
+        "GROUP BY (or DISTINCT) without a window is not supported yet: its results would change with every row; group by window_start and \
          window_end of TABLE(TUMBLE(…)), or use an OVER aggregate",
     )
 }
@@ -49,17 +49,16 @@ pub(super) fn half_window_group_by(missing: &str) -> Error {
     Error::input(format!("a window aggregation groups by both window_start and window_end; {missing} is missing in GROUP BY"))
 }
 
-/// A window over a column that is no time attribute.
-pub(super) fn window_over_value<'a>(function: &str, column: &str, time_columns: impl Iterator<Item = &'a str> + Clone) -> Error {
-    let hint = if time_columns.clone().next().is_none() {
-        "; declare one with WATERMARK FOR … AS … in CREATE TABLE and pass it on unchanged".to_owned()
-    } else {
-        match did_you_mean(column, time_columns.clone()) {
-            near if near.is_empty() => format!("; there is {}", time_columns.collect::<Vec<_>>().join(", ")),
-            near => near,
+/// A window over a column that is no time attribute. `times`: the tables read and their event-time columns.
+pub(super) fn window_over_value(function: &str, column: &str, times: &[(String, String)]) -> Error {
+    let hint = match times {
+        [] => "declare one with WATERMARK FOR … AS … in CREATE TABLE".to_owned(),
+        times => {
+            let declared: Vec<String> = times.iter().map(|(table, column)| format!("'{column}' of {table}")).collect();
+            format!("pass on {} unchanged", declared.join(" or "))
         }
     };
-    Error::input(format!("{function} needs an event-time column, and '{column}' is not one (or no longer: it was computed on){hint}"))
+    Error::input(format!("{function} needs an event-time column; '{column}' is not one, or no longer, having been computed on: {hint}"))
 }
 
 /// OVER ordered by something else than event time.
@@ -115,6 +114,11 @@ pub(super) fn node(name: &str) -> Error {
 /// A table that cannot be read as a stream.
 pub(super) fn not_a_stream(table: &str) -> Error {
     Error::input(format!("'{table}' cannot be read as a stream of rows"))
+}
+
+/// A condition that no row can meet.
+pub(super) fn never_true() -> Error {
+    Error::input("no row can pass: the condition is never true")
 }
 
 /// A subquery used as a value.

@@ -236,7 +236,7 @@ impl Lowering<'_> {
 
     /// Does the plan read a table whose source could not be made?
     pub(super) fn misses_source(&self, plan: &datafusion::logical_expr::LogicalPlan) -> bool {
-        share::tables_of(plan).iter().any(|name| !self.sources.contains_key(name.as_ref()))
+        share::tables_of(plan).iter().any(|table| !self.sources.contains_key(&table.def.name))
     }
 }
 
@@ -326,6 +326,12 @@ fn split_options(def: &TableDef) -> Result<(BTreeMap<String, String>, ScanOption
         return Err(Error::input(format!("table '{}': unknown option '{key}'{}", def.name, did_you_mean(key, PLANNER_OPTIONS))).at(place));
     }
     let connector = theirs.get("connector").map_or("", String::as_str);
-    let scan = options::parse(connector, &ours)?;
+    let scan = options::parse(connector, &ours).map_err(|fault| {
+        let key = def.options.keys().find(|key| fault.message().contains(&format!("'{key}'")));
+        match key {
+            Some(key) => fault.at(def.options[key].place.clone()),
+            None => fault,
+        }
+    })?;
     Ok((theirs, scan))
 }

@@ -6,7 +6,6 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
@@ -133,17 +132,26 @@ fn unqualified(expr: &Expr) -> Result<Expr> {
     Ok(result.data)
 }
 
-/// Names of the tables that a plan reads.
-pub(super) fn tables_of(plan: &LogicalPlan) -> BTreeSet<Arc<str>> {
-    let mut names = BTreeSet::new();
+/// The tables that a plan reads.
+pub(super) fn tables_of(plan: &LogicalPlan) -> Vec<&DeclaredTable> {
+    let mut tables = Vec::new();
     let mut todo = vec![plan];
     while let Some(plan) = todo.pop() {
         if let LogicalPlan::TableScan(scan) = plan
             && let Some(table) = scan.source.downcast_ref::<DeclaredTable>()
         {
-            names.insert(Arc::from(table.def.name.as_str()));
+            tables.push(table);
         }
         todo.extend(plan.inputs());
     }
-    names
+    tables
+}
+
+/// The tables that a plan reads, each with its event-time column; tables without one are left out.
+pub(super) fn event_times(plan: &LogicalPlan) -> Vec<(String, String)> {
+    let times: BTreeSet<_> = tables_of(plan)
+        .into_iter()
+        .filter_map(|table| Some((table.def.name.clone(), table.def.watermark.as_ref()?.column.clone())))
+        .collect();
+    times.into_iter().collect()
 }

@@ -140,6 +140,11 @@ fn pipelines(text: &str) -> Result<Vec<Pipeline>> {
                 Statement::Insert(insert) => {
                     pipelines.push(Pipeline::insert(Planner::new(&catalog).plan_insert(insert)?, statement.place.clone()));
                 }
+                Statement::StatementSet(inserts) => {
+                    for insert in inserts {
+                        pipelines.push(Pipeline::insert(Planner::new(&catalog).plan_insert(insert)?, statement.place.clone()));
+                    }
+                }
                 Statement::CreateMaterializedView(view) => {
                     let Some(Entry::MaterializedView(..)) = catalog.get(&view.name.value) else { continue };
                     pipelines.push(Pipeline::view(view, Planner::new(&catalog).plan_query(&view.query)?)?);
@@ -245,4 +250,21 @@ fn a_join_with_bounds_on_both_sides_of_time_is_an_interval_join() {
 fn what_cannot_end_is_refused_with_what_to_write_instead() {
     let said = refusal("CREATE MATERIALIZED VIEW v AS SELECT o.id FROM orders o JOIN payments p ON o.id = p.orderId");
     assert!(said.contains("a regular INNER join is not supported yet"), "{said}");
+}
+
+#[test]
+fn look() {
+    let texts = std::fs::read_to_string("/tmp/look.sql").unwrap();
+    for text in texts.split("\n---\n") {
+        let text = if text.contains("INSERT") || text.contains("MATERIALIZED") { text.to_owned() } else { format!("CREATE MATERIALIZED VIEW v AS {text}") };
+        match graph(&text) {
+            Ok(graph) => println!("==== {text}\n{}", explain(&graph)),
+            Err(fault) => {
+                println!("==== {text}\nREFUSED {fault}");
+                for p in pipelines(&text).into_iter().flatten() {
+                    println!("{}", p.plan.display_indent());
+                }
+            }
+        }
+    }
 }

@@ -9,7 +9,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 
 use super::stream::{Edge, PendingWindow, Role, Stream, StreamColumn, WINDOW_COLUMNS, column, plain_column, window_fields};
-use super::{Lowering, all_of, refuse, renumber};
+use super::{Lowering, all_of, refuse, renumber, share};
 use crate::error::Result;
 use crate::operator::project::ProjectSpec;
 use crate::operator::session::SessionAssignSpec;
@@ -28,8 +28,8 @@ impl Lowering<'_> {
         let position = |column: &Column| Ok::<_, crate::error::Error>(schema.index_of_column(column)?);
         let time = position(&window.time)?;
         if !stream.columns[time].role.time {
-            let times = stream.columns.iter().filter(|c| c.role.time).map(|c| c.field.name().as_str());
-            let fault = refuse::window_over_value(function_name(window.kind), &window.time.name, times);
+            let times = share::event_times(&window.input);
+            let fault = refuse::window_over_value(function_name(window.kind), &window.time.name, &times);
             return Err(self.locate(fault, &datafusion::logical_expr::Expr::Column(window.time.clone())));
         }
         let kind = window.kind.check()?;
