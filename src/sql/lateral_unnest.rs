@@ -56,7 +56,8 @@ fn lateral(join: &Join) -> Result<Option<LogicalPlan>> {
     below.extend(right.lists.iter().map(|list| of_left(list.clone())).collect::<Result<Vec<_>>>()?);
     let lists: Vec<Column> = right.unnest.exec_columns.clone();
     let options = right.unnest.options.clone().with_preserve_nulls(preserve_nulls);
-    let unnested = LogicalPlanBuilder::from(join.left.as_ref().clone()).project(below)?.unnest_columns_with_options(lists, options)?.build()?;
+    let unnested =
+        LogicalPlanBuilder::from(join.left.as_ref().clone()).project(below)?.unnest_columns_with_options(lists, options)?.build()?;
 
     // The columns of the unnest stand behind those of the left side, in the order of the right side.
     let mut above: Vec<Expr> = left.columns().into_iter().map(Expr::Column).collect();
@@ -77,9 +78,7 @@ impl Right<'_> {
         below.iter().try_fold(top.expr[at].clone().unalias(), |expr, projection| {
             let done = expr.transform(|e| {
                 Ok(match &e {
-                    Expr::Column(column) => {
-                        Transformed::yes(projection.expr[projection.schema.index_of_column(column)?].clone().unalias())
-                    }
+                    Expr::Column(column) => Transformed::yes(projection.expr[projection.schema.index_of_column(column)?].clone().unalias()),
                     _ => Transformed::no(e),
                 })
             })?;

@@ -114,7 +114,11 @@ pub(super) fn view_plan(scope: &Scope, view: &ViewDef) -> Result<LogicalPlan> {
 }
 
 fn analyse(plan: LogicalPlan) -> DfResult<LogicalPlan> {
-    Analyzer::with_rules(super::scope::analyzer_rules()).execute_and_check(lateral_unnest::rewrite(plan)?, &super::scope::options(), |_, _| {})
+    Analyzer::with_rules(super::scope::analyzer_rules()).execute_and_check(
+        lateral_unnest::rewrite(plan)?,
+        &super::scope::options(),
+        |_, _| {},
+    )
 }
 
 fn optimize(plan: LogicalPlan) -> DfResult<LogicalPlan> {

@@ -125,22 +125,18 @@ impl Lowering<'_> {
         let filter = all_of(&filter);
         let projection = Some(projection);
         let spec: Arc<dyn OperatorSpec> = match conditions.in_time {
-            InTime::Windows { left: (start, end), right: (right_start, right_end) } => Arc::new(super::unopened::Unopened::new(
-                "window join",
-                &WindowJoinSpec {
-                    left: left_schema,
-                    right: right_schema,
-                    join_type: join.join_type,
-                    left_keys,
-                    right_keys,
-                    left_window: (left.place(start), left.place(end)),
-                    right_window: (right.place(right_start), right.place(right_end)),
-                    filter,
-                    projection,
-                    schema: schema.clone(),
-                },
-                &schema,
-            )),
+            InTime::Windows { left: (start, end), right: (right_start, right_end) } => Arc::new(WindowJoinSpec {
+                left: left_schema,
+                right: right_schema,
+                join_type: join.join_type,
+                left_keys,
+                right_keys,
+                left_window: (left.place(start), left.place(end)),
+                right_window: (right.place(right_start), right.place(right_end)),
+                filter,
+                projection,
+                schema: schema.clone(),
+            }),
             InTime::Interval { left: left_time, right: right_time, lower, upper } => Arc::new(IntervalJoinSpec {
                 left: left_schema,
                 right: right_schema,

@@ -22,7 +22,6 @@ mod stream;
 mod time_columns;
 mod top_n;
 mod unnest;
-mod unopened;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -302,7 +301,8 @@ impl<'a> Lowering<'a> {
 
 /// `expr` as it is below a projection; `None` when the projection computes something.
 fn renamed(expr: &Expr, projection: &Projection) -> Result<Option<Expr>> {
-    let plain: Option<Vec<Expr>> = projection.expr.iter().map(|e| Some(e.clone().unalias()).filter(|e| matches!(e, Expr::Column(_)))).collect();
+    let plain: Option<Vec<Expr>> =
+        projection.expr.iter().map(|e| Some(e.clone().unalias()).filter(|e| matches!(e, Expr::Column(_)))).collect();
     let Some(plain) = plain else { return Ok(None) };
     let below = expr.clone().transform(|e| {
         Ok(match &e {

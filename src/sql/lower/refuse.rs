@@ -17,7 +17,7 @@ pub(super) fn regular_join(kind: &str) -> Error {
 pub(super) fn half_open_interval(missing: &str) -> Error {
     Error::input(format!(
         "the interval join has no {missing} bound on the time between its sides; give both, as in \
-         b.ts BETWEEN a.ts - INTERVAL '5' MINUTE AND a.ts + INTERVAL '5' MINUTE"
+         b.ts BETWEEN a.ts - INTERVAL '5' MINUTE AND a.ts + INTERVAL '5' MINUTE (months and years have no fixed length)"
     ))
 }
 

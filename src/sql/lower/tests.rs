@@ -160,111 +160,48 @@ fn graph(text: &str) -> Result<Graph> {
     lower(&pipelines(text)?, &Paper, Options::default())
 }
 
-/// What `eagre explain` shows of a text.
-fn explained(text: &str) -> String {
-    match graph(text) {
+/// A text and what becomes of it: the graph as `eagre explain` shows it, or the refusal.
+fn answer(text: &str) -> String {
+    let text = match text {
+        whole if whole.contains("INSERT INTO") || whole.contains("CREATE MATERIALIZED VIEW") => whole.to_owned(),
+        query => format!("CREATE MATERIALIZED VIEW v AS {query}"),
+    };
+    match graph(&text) {
         Ok(graph) => explain(&graph),
-        Err(fault) => panic!("{fault}"),
+        Err(fault) => format!("refused: {fault}\n"),
     }
 }
 
-/// What is said of a text that is refused.
-fn refusal(text: &str) -> String {
-    match graph(text) {
-        Ok(graph) => panic!("accepted:\n{}", explain(&graph)),
-        Err(fault) => fault.to_string(),
-    }
-}
-
-/// Compares with the expected text, whose indentation is that of its first line.
-#[track_caller]
-fn assert_graph(text: &str, expected: &str) {
-    let lines: Vec<&str> = expected.lines().skip_while(|l| l.trim().is_empty()).collect();
-    let indent = lines.first().map_or(0, |l| l.len() - l.trim_start().len());
-    let expected: Vec<&str> = lines.iter().map(|l| l.get(indent..).unwrap_or("")).collect();
-    let expected = expected.join("\n");
-    let seen = explained(text);
-    assert!(seen.trim() == expected.trim(), "expected\n{}\n\nbut it is\n{}", expected.trim(), seen.trim());
-}
-
-#[test]
-fn a_filter_is_decoded_before_the_columns_that_only_its_rows_need() {
-    assert_graph(
-        "CREATE MATERIALIZED VIEW v AS SELECT id, customer, amount FROM orders WHERE kind = 'x' AND amount > 100",
-        "
-        sink v: live (id, customer, amount) key () retention None by None
-          source orders: paper
-            decodes kind, amount, ts, then id, customer of rows that pass
-            where kind@0 = x AND amount@1 > 100
-            gives id, customer, amount
-            event time to_timestamp_ltz(ts@2, 3), watermark 5 s behind the largest
-            records that cannot be decoded go to the dead letters
-        ",
-    );
-}
-
-#[test]
-fn windows_are_aggregated_away_in_two_phases() {
-    assert_graph(
-        "CREATE MATERIALIZED VIEW v AS SELECT customer, window_start, COUNT(*) AS n, SUM(amount) AS s
-         FROM TABLE(TUMBLE(TABLE orders, DESCRIPTOR(rt), INTERVAL '1' MINUTE)) WHERE kind = 'x' GROUP BY window_start, window_end, customer",
-        "
-        sink v: live (customer, window_start, n, s) key () retention None by None
-          project 1: customer, window_start, count(Int64(1))@1 AS n, sum(orders.amount)@2 AS s
-            window aggregation (final) 1: [count(Int64(1)), sum(orders.amount)] by [customer] over Tumble { size: 60000000, offset: 0 } on rt · by key customer · keeps state
-              window pre-aggregation 1: [count(Int64(1)), sum(orders.amount)] by [customer] over Tumble { size: 60000000, offset: 0 } on rt
-                source orders: paper
-                  decodes kind, ts, then customer, amount of rows that pass
-                  where kind@0 = x
-                  gives customer, amount, to_timestamp_ltz(ts@1, 3) AS rt
-                  event time to_timestamp_ltz(ts@1, 3), watermark 5 s behind the largest
-                  records that cannot be decoded go to the dead letters
-        ",
-    );
-}
-
-#[test]
-fn a_join_with_bounds_on_both_sides_of_time_is_an_interval_join() {
-    assert_graph(
-        "CREATE MATERIALIZED VIEW v AS SELECT o.id, p.id AS pid FROM orders o JOIN payments p
-         ON o.id = p.orderId AND p.pt BETWEEN o.rt - INTERVAL '5' MINUTE AND o.rt + INTERVAL '1' HOUR",
-        "
-        sink v: live (id, pid) key () retention None by None
-          project 1: id, id@1 AS pid
-            interval join 1: Inner on [id = orderId], right pt - left rt within [-300000000 us, 3600000000 us] · by key id · by key orderId · keeps state
-              source orders: paper
-                decodes ts, then id
-                gives id, to_timestamp_ltz(ts@0, 3) AS rt
-                event time to_timestamp_ltz(ts@0, 3), watermark 5 s behind the largest
-                records that cannot be decoded go to the dead letters
-              source payments: paper
-                decodes pt, then id, orderId
-                gives id, orderId, pt
-                event time pt@0, watermark 0 s behind the largest
-                records that cannot be decoded go to the dead letters
-        ",
-    );
-}
-
-#[test]
-fn what_cannot_end_is_refused_with_what_to_write_instead() {
-    let said = refusal("CREATE MATERIALIZED VIEW v AS SELECT o.id FROM orders o JOIN payments p ON o.id = p.orderId");
-    assert!(said.contains("a regular INNER join is not supported yet"), "{said}");
-}
-
-#[test]
-fn look() {
-    let texts = std::fs::read_to_string("/tmp/look.sql").unwrap();
-    for text in texts.split("\n---\n") {
-        let text = if text.contains("INSERT") || text.contains("MATERIALIZED") { text.to_owned() } else { format!("CREATE MATERIALIZED VIEW v AS {text}") };
-        match graph(&text) {
-            Ok(graph) => println!("==== {text}\n{}", explain(&graph)),
-            Err(fault) => {
-                println!("==== {text}\nREFUSED {fault}");
-                for p in pipelines(&text).into_iter().flatten() {
-                    println!("{}", p.plan.display_indent());
-                }
-            }
+/// The cases of a file under `cases/`: a comment that names the case, the text, `----`, the answer; `====` between cases.
+/// A query alone is a materialized view `v`. `EAGRE_FILL=1` writes the answers found into the file.
+fn check_cases(file: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sql/lower/cases").join(file);
+    let known = std::fs::read_to_string(&path).unwrap();
+    let (mut seen, mut wrong) = (Vec::new(), Vec::new());
+    for case in known.split("\n====\n") {
+        let (head, expected) = case.split_once("\n----\n").unwrap_or((case.trim_end(), ""));
+        let text: String = head.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+        let answer = answer(text.trim());
+        if answer.trim() != expected.trim() {
+            wrong.push(format!("{head}\n---- expected\n{}\n---- but it is\n{}", expected.trim(), answer.trim()));
         }
+        seen.push(format!("{head}\n----\n{}", answer.trim_end()));
     }
+    if std::env::var_os("EAGRE_FILL").is_some() {
+        std::fs::write(&path, seen.join("\n====\n") + "\n").unwrap();
+    } else {
+        assert!(wrong.is_empty(), "{} of {} cases of {file} differ:\n{}", wrong.len(), seen.len(), wrong.join("\n\n"));
+    }
+}
+
+#[test]
+fn texts_become_graphs() {
+    for file in ["scans.txt", "windows.txt", "joins.txt", "over_and_ranks.txt"] {
+        check_cases(file);
+    }
+}
+
+#[test]
+fn what_has_no_answer_is_refused_by_name() {
+    check_cases("refusals.txt");
 }

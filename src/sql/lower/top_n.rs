@@ -100,7 +100,7 @@ impl Lowering<'_> {
             seq: input.seq,
             schema: result.clone(),
         };
-        let node = self.add(Arc::new(super::unopened::Unopened::new("top-n", &spec, &result)), vec![input.node]);
+        let node = self.add(Arc::new(spec), vec![input.node]);
         let mut columns: Vec<StreamColumn> = input.columns.into_iter().map(|c| StreamColumn { role: c.role.after_window(), ..c }).collect();
         let expr = if rank { column(rank_at, &rank_field) } else { never_read(&rank_field)? };
         columns.push(StreamColumn { expr, field: rank_field, role: Role::VALUE });
