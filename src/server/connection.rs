@@ -77,6 +77,22 @@ impl Connection {
         names
     }
 
+    /// Every name that a text may hold, for completion: tables, and their columns.
+    pub async fn names_to_complete(&self) -> Result<Vec<String>> {
+        let mut names = self.table_names();
+        for schema in [SCHEMA, "system"] {
+            let Some(schema) = self.context.catalog(CATALOG).and_then(|catalog| catalog.schema(schema)) else { continue };
+            for table in schema.table_names() {
+                if let Some(table) = schema.table(&table).await? {
+                    names.extend(table.schema().fields().iter().map(|field| field.name().clone()));
+                }
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
     async fn describe(&self, table: &str) -> Result<RecordBatch> {
         let name = table.split_once('.').unwrap_or((SCHEMA, table));
         let provider = match self.context.catalog(CATALOG).and_then(|catalog| catalog.schema(name.0)) {

@@ -3,7 +3,7 @@
 //! ```text
 //!  psql, notebooks ── pgwire.rs ┐
 //!  curl, browsers ─── http.rs ──┼─ queries.rs ── live tables at one cut, system tables
-//!  eagre sql ──────── socket.rs ┘
+//!  eagre sql ──────── socket/ ──┘
 //! ```
 //! Always holds: doors only read; each statement sees all tables at one cut; queries get a bounded share of memory and
 //! time; nothing listens beyond this machine without a token or TLS. Read `queries.rs` first.
@@ -12,10 +12,12 @@ pub mod connection;
 pub mod doors;
 pub mod health;
 pub mod http;
+mod interrupt;
 mod json;
 pub mod listen;
 pub mod pgwire;
 pub mod queries;
+pub mod socket;
 
 /// Tables that the tests of the doors read.
 #[cfg(test)]

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Result};
+use crate::server::interrupt::Interruptible;
 use crate::sql::bounded;
 use crate::sql::catalog::Catalog;
 use crate::table::{LiveSchema, SystemSchema, Tables, at_one_cut};
@@ -86,6 +87,7 @@ impl Queries {
             .with_config(config)
             .with_runtime_env(runtime)
             .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
+            .with_physical_optimizer_rule(Arc::new(Interruptible))
             .build();
         let context = SessionContext::new_with_state(session);
         let schemas = Arc::new(MemoryCatalogProvider::new());

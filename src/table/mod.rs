@@ -15,6 +15,7 @@ mod provider;
 mod registry;
 mod scan;
 mod snapshot;
+mod stored;
 mod system;
 
 pub use changes::{Change, Changes, Heard};

@@ -22,7 +22,9 @@ use crate::table::changes::{Changes, Feed};
 use crate::table::chunk::{ChunkView, KeyCodec};
 use crate::table::part::Part;
 use crate::table::snapshot::{Snapshot, TableSnapshot};
-use crate::time::MICROS_PER_SECOND;
+
+/// Name of the state table that carries a live table's rows over a restart.
+pub(crate) const ROWS: &str = "rows";
 
 /// What a table is declared to be.
 #[derive(Debug, Clone)]
@@ -45,16 +47,6 @@ impl TableSpec {
     /// An append table that keeps everything.
     pub fn append(name: impl Into<String>, schema: SchemaRef) -> Self {
         TableSpec { name: name.into(), schema, primary_key: Vec::new(), retention_micros: None, time_column: None, max_bytes: None }
-    }
-
-    /// The table of dead letters: kept for 7 days, at most 64 MiB a task.
-    pub fn dead_letters(schema: SchemaRef) -> Self {
-        TableSpec {
-            time_column: schema.index_of("time").ok(),
-            retention_micros: schema.index_of("time").is_ok().then_some(7 * 86_400 * MICROS_PER_SECOND),
-            max_bytes: Some(64 << 20),
-            ..Self::append("dead_letters", schema)
-        }
     }
 
     fn check(&self) -> Result<()> {
@@ -228,7 +220,7 @@ impl LiveTable {
     ///
     /// Rows of one primary key must always reach the same task, the one that `state` deals them to.
     pub fn writer(self: &Arc<Self>, task: usize, state: &mut StateHandles) -> Result<TableWriter> {
-        let blocks = state.table("rows", self.spec.schema.clone(), self.spec.primary_key.clone())?;
+        let blocks = state.table(ROWS, self.spec.schema.clone(), self.spec.primary_key.clone())?;
         let mut part = Part::new(self.spec.clone(), self.codec.clone());
         part.restore(&blocks)?;
         self.see_time(part.greatest_time());
