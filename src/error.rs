@@ -145,8 +145,10 @@ impl Error {
     }
 
     /// Adds another error found in the same go.
-    pub fn and(mut self, other: Error) -> Self {
+    pub fn and(mut self, mut other: Error) -> Self {
+        let further = std::mem::take(&mut other.also);
         self.also.push(other);
+        self.also.extend(further);
         self
     }
 

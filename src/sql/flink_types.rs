@@ -49,13 +49,22 @@ impl AnalyzerRule for FlinkLiterals {
                 with_each_expression(plan, |expr, _| narrowed(expr))
             }
             LogicalPlan::Values(values) => {
-                let rows = values.values.into_iter().map(|row| row.into_iter().map(|e| narrowed(e).map(|t| t.data)).collect());
+                let one = |expr| narrowed(untyped_null(expr)).map(|t| t.data);
+                let rows = values.values.into_iter().map(|row| row.into_iter().map(one).collect());
                 let rows = rows.collect::<DfResult<Vec<Vec<Expr>>>>()?;
                 Ok(Transformed::yes(datafusion::logical_expr::LogicalPlanBuilder::values(rows)?.build()?))
             }
-            other => Ok(Transformed::no(other)),
+            other => other.recompute_schema().map(Transformed::yes),
         })
         .map(|t| t.data)
+    }
+}
+
+/// A NULL among VALUES was given the type that the others had before.
+fn untyped_null(expr: Expr) -> Expr {
+    match expr {
+        Expr::Cast(Cast { expr: of, .. }) if matches!(*of, Expr::Literal(ScalarValue::Null, _)) => *of,
+        other => other,
     }
 }
 
@@ -108,9 +117,7 @@ fn with_each_expression(
         let name = names.save(&expr);
         Ok(change(expr, &schema)?.update_data(|expr| name.restore(expr)))
     })?;
-    if !changed.transformed {
-        return Ok(changed);
-    }
+    // Also where only the nodes below have changed.
     changed.map_data(LogicalPlan::recompute_schema)
 }
 

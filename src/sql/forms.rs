@@ -8,6 +8,7 @@
 //! | `CAST(ROW(x, y) AS ROW<a INT, b STRING>)` | `named_struct('a', CAST(x AS INT), 'b', CAST(y AS STRING))` |
 //! | `INTERVAL '1 02:03' DAY TO MINUTE` | `INTERVAL '1 DAY 2 HOUR 3 MINUTE'` |
 //! | `TIMESTAMP '2020-01-01 00:00:00'` | a `TIMESTAMP(3)` unless it has more digits |
+//! | `SELECT n, n` | `SELECT n, n AS n0` |
 //! | `1E3` | a DOUBLE (a number with a point only is a DECIMAL) |
 //! | `IF(c, a, b)`, `IFNULL(a, b)`, `MOD(a, b)` | `CASE`, `COALESCE(a, b)`, `a % b` |
 //! | `GREATEST(a, b)`, `LEAST(a, b)` | NULL when one is NULL |
@@ -56,6 +57,11 @@ impl VisitorMut for Forms<'_> {
             return self.refuse(text, span);
         }
         unnest(factor);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut ast::Select) -> ControlFlow<Self::Break> {
+        name_apart(&mut select.projection);
         ControlFlow::Continue(())
     }
 
@@ -114,6 +120,31 @@ fn null() -> Expr {
 
 fn text(value: &impl ToString) -> Expr {
     Expr::Value(Value::SingleQuotedString(value.to_string()).with_empty_span())
+}
+
+/// `SELECT n, n` has the columns `n` and `n0`, as in Flink; DataFusion would refuse it.
+fn name_apart(items: &mut [ast::SelectItem]) {
+    let mut seen: Vec<String> = Vec::with_capacity(items.len());
+    for item in items {
+        if let ast::SelectItem::UnnamedExpr(expr) = item {
+            let text = expr.to_string();
+            if seen.contains(&text) {
+                let base = match expr {
+                    Expr::Identifier(ident) => ident.value.clone(),
+                    Expr::CompoundIdentifier(parts) => parts.last().map_or_else(String::new, |p| p.value.clone()),
+                    _ => "EXPR$".to_owned(),
+                };
+                let mut names = (0..).map(|n| format!("{base}{n}"));
+                if let Some(alias) = names.find(|name| !seen.contains(name)) {
+                    let alias = Ident::with_span(expr.span(), alias);
+                    seen.push(alias.value.clone());
+                    *item = ast::SelectItem::ExprWithAlias { expr: std::mem::replace(expr, null()), alias };
+                }
+            } else {
+                seen.push(text);
+            }
+        }
+    }
 }
 
 /// The unit of TIMESTAMPDIFF and TIMESTAMPADD reads like a column.

@@ -23,5 +23,7 @@ mod relation;
 mod resolve;
 mod scope;
 pub mod statement;
+#[cfg(test)]
+mod tests;
 pub mod types;
 pub mod window_node;

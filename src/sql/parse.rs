@@ -27,6 +27,7 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Spanned<Statement>>> {
     // INSERTs of an open statement set, and where it was opened.
     let mut set: Option<(Vec<Insert>, Place)> = None;
     for piece in tokens.split_inclusive(|t| t.token == Token::SemiColon) {
+        errors.extend(hint(piece, file));
         let Some(mut piece) = Piece::new(&dialect, piece, file) else { continue };
         let read = if set.is_some() { piece.inside_set(&mut set) } else { piece.statement(&mut set) };
         match read {
@@ -39,6 +40,13 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Spanned<Statement>>> {
         errors.push(Error::input("this statement set has no END").at(opened));
     }
     Error::all(errors).map_or(Ok(statements), Err)
+}
+
+/// A hint is a comment to the parser: it would be passed over in silence.
+fn hint(tokens: &[TokenWithSpan], file: &str) -> Option<Error> {
+    let is_hint = |t: &&TokenWithSpan| matches!(&t.token, Token::Whitespace(Whitespace::MultiLineComment(text)) if text.starts_with('+'));
+    let hint = tokens.iter().find(is_hint)?;
+    Some(Error::input("hints (/*+ … */) are not supported").at(place::of_span(file, hint.span)))
 }
 
 /// Reads one query, as `eagre sql` and views need it.

@@ -88,12 +88,8 @@ fn unknown_column(error: &DataFusionError) -> Option<String> {
                 SchemaError::FieldNotFound { field, valid_fields } => {
                     let names: Vec<String> = valid_fields.iter().map(|c| c.name.clone()).collect();
                     let table = field.relation.as_ref().map(|r| format!(" in '{r}'")).unwrap_or_default();
-                    let hint = did_you_mean(&field.name, names.iter().map(String::as_str));
-                    let known = match (hint.is_empty(), names.is_empty()) {
-                        (true, false) => format!("; there are {}", names.join(", ")),
-                        _ => hint,
-                    };
-                    return Some(format!("no column '{}'{table}{known}", field.name));
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                    return Some(format!("no column '{}'{table}{}", field.name, near_or_all(&field.name, &names)));
                 }
                 SchemaError::AmbiguousReference { field } => {
                     return Some(format!("column '{}' could be of more than one table; name the table", field.name));
@@ -102,5 +98,14 @@ fn unknown_column(error: &DataFusionError) -> Option<String> {
             },
             _ => return None,
         }
+    }
+}
+
+/// The name nearest to `wanted`, or all that there are when none is near.
+pub fn near_or_all(wanted: &str, names: &[&str]) -> String {
+    let hint = did_you_mean(wanted, names.iter().copied());
+    match (hint.is_empty(), names.is_empty()) {
+        (true, false) => format!("; there are {}", names.join(", ")),
+        _ => hint,
     }
 }

@@ -22,6 +22,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::dialect::TableArgument;
+use super::place;
 use super::window_node::WindowNode;
 use crate::error::{Error, Place, did_you_mean};
 use crate::time::{MICROS_PER_SECOND, WindowKind};
@@ -261,8 +262,8 @@ fn column(schema: &DFSchema, ident: &Ident) -> DfResult<Column> {
         (Some(column), None) => Ok(column),
         (Some(_), Some(_)) => Err(fault(format!("column '{}' is there more than once", ident.value), ident.span)),
         _ => {
-            let hint = did_you_mean(&ident.value, schema.fields().iter().map(|f| f.name().as_str()));
-            Err(fault(format!("no column '{}'{hint}", ident.value), ident.span))
+            let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+            Err(fault(format!("no column '{}'{}", ident.value, place::near_or_all(&ident.value, &names)), ident.span))
         }
     }
 }

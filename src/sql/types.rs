@@ -20,7 +20,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::error::did_you_mean;
 
@@ -134,7 +134,7 @@ fn parse_one(parser: &mut Parser, open: &mut Open) -> Result<(ast::DataType, boo
             let precision = parse_numbers(parser, 1)?.first().copied();
             if parser.parse_keyword(Keyword::WITH) {
                 if parser.parse_keyword(Keyword::TIME) {
-                    return parser.expected_ref("TIMESTAMP WITH LOCAL TIME ZONE (a zone per value is not supported)", &token);
+                    return Err(fault("TIMESTAMP WITH TIME ZONE is not supported, only WITH LOCAL TIME ZONE".to_owned(), &token));
                 }
                 parser.expect_keywords(&[Keyword::LOCAL, Keyword::TIME, Keyword::ZONE])?;
                 local_timestamp(precision)
@@ -160,11 +160,11 @@ fn parse_one(parser: &mut Parser, open: &mut Open) -> Result<(ast::DataType, boo
         }
         "ROW" => parse_row(parser, open)?,
         "MULTISET" | "INTERVAL" | "RAW" | "VARIANT" | "NULL" => {
-            return parser.expected_ref(&format!("a type of a column; {name} is not supported as one"), &token);
+            return Err(fault(format!("the type {name} is not supported"), &token));
         }
         _ => {
             let hint = did_you_mean(&name, NAMES);
-            return parser.expected_ref(&format!("a type{hint}"), &token);
+            return Err(fault(format!("no type '{name}'{hint}"), &token));
         }
     };
     let not_null = parser.parse_keywords(&[Keyword::NOT, Keyword::NULL]);
@@ -172,6 +172,11 @@ fn parse_one(parser: &mut Parser, open: &mut Open) -> Result<(ast::DataType, boo
         _ = parser.parse_keyword(Keyword::NULL);
     }
     Ok((data_type, not_null))
+}
+
+/// As the parser's own faults: the place stands behind the text.
+fn fault(text: String, at: &TokenWithSpan) -> ParserError {
+    ParserError::ParserError(format!("{text}{}", at.span.start))
 }
 
 fn parse_row(parser: &mut Parser, open: &mut Open) -> Result<ast::DataType, ParserError> {

@@ -3,6 +3,7 @@
 //! Comes in: a name. Goes out: a function that DataFusion's planner and expressions know. Always holds: where Flink has
 //! a function of that name, its value and its result type hold. Read `define.rs` first.
 
+mod avg;
 mod coding;
 mod collection;
 mod define;
@@ -61,6 +62,7 @@ impl Default for Functions {
         for f in own.into_iter().flatten() {
             functions.add_scalar(Arc::new(f.udf()));
         }
+        functions.add_aggregate(Arc::new(avg::avg()));
         functions
     }
 }

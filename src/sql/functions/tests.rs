@@ -202,3 +202,28 @@ async fn json_digests_urls_and_collections() {
     ])
     .await;
 }
+
+/// One aggregate over (1), (2), (4), (NULL), (4) of `x`, and over groups of one.
+#[tokio::test]
+async fn averages() {
+    let catalog = Catalog::new();
+    let context = bounded::session(catalog.functions());
+    let average = async |expr: &str| {
+        let rows = "(VALUES ('a', 1), ('a', 2), ('a', 4), ('b', NULL), ('a', 4)) AS t(k, x)";
+        let text = format!("SELECT {expr}, TYPEOF({expr}) FROM {rows} GROUP BY k ORDER BY k");
+        let batches = bounded::collect(&context, &catalog, &text, "q").await.unwrap();
+        let batch = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();
+        let show = |c: usize, r: usize| {
+            ArrayFormatter::try_new(batch.column(c), &FormatOptions::default().with_null("NULL")).unwrap().value(r).to_string()
+        };
+        format!("{} {} {}", show(0, 0), show(0, 1), show(1, 0))
+    };
+    assert_eq!(average("AVG(x)").await, "2 NULL INT");
+    assert_eq!(average("AVG(DISTINCT x)").await, "2 NULL INT");
+    assert_eq!(average("AVG(x) FILTER (WHERE x > 1)").await, "3 NULL INT");
+    assert_eq!(average("AVG(-x)").await, "-2 NULL INT");
+    assert_eq!(average("AVG(CAST(x AS DECIMAL(4, 2)))").await, "2.750000 NULL DECIMAL(38, 6)");
+    assert_eq!(average("AVG(CAST(x AS DOUBLE))").await, "2.75 NULL DOUBLE");
+    assert_eq!(average("COUNT(*)").await, "4 1 BIGINT");
+    assert_eq!(average("SUM(x)").await, "11 NULL BIGINT");
+}

@@ -1,0 +1,365 @@
+//! Texts of every form of statement, what they become, and what is said of those that are refused.
+
+use super::catalog::{Catalog, ColumnKind, Entry};
+use super::plan::Planner;
+use super::statement::{DropKind, Insert, Spanned, Statement, parse};
+use super::types;
+use crate::error::Result;
+
+/// Declares, plans, and returns the plans.
+fn plans(text: &str) -> Result<Vec<String>> {
+    let mut catalog = Catalog::new();
+    let mut plans = Vec::new();
+    for statement in parse(text, "q.sql")? {
+        if catalog.apply(&statement)? {
+            continue;
+        }
+        let planner = Planner::new(&catalog);
+        let mut insert = |insert: &Insert| planner.plan_insert(insert).map(|p| plans.push(p.rows.display_indent().to_string()));
+        match &statement.value {
+            Statement::Insert(one) => insert(one)?,
+            Statement::StatementSet(all) => all.iter().try_for_each(insert)?,
+            Statement::Query(query) => plans.push(planner.plan_query(query)?.display_indent().to_string()),
+            _ => {}
+        }
+    }
+    Ok(plans)
+}
+
+/// What is said of a text that cannot be read or planned.
+fn fault(text: &str) -> String {
+    match plans(text) {
+        Ok(plans) => panic!("{text}\nwas planned as {plans:#?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The only statement of a text.
+fn one(text: &str) -> Statement {
+    let mut statements = parse(text, "q.sql").unwrap();
+    assert_eq!(statements.len(), 1, "{text}");
+    statements.remove(0).value
+}
+
+const EVENTS: &str = "CREATE TABLE events (k STRING, n INT, amount DOUBLE, ts BIGINT, tags ARRAY<STRING>,
+    rt AS TO_TIMESTAMP_LTZ(ts, 3), WATERMARK FOR rt AS rt - INTERVAL '5' SECOND) WITH ('connector' = 'datagen');\n";
+
+#[test]
+fn a_table_has_columns_of_every_kind() {
+    let text = "
+        -- what Flink takes
+        CREATE TEMPORARY TABLE IF NOT EXISTS `my table` (
+          `user id` BIGINT NOT NULL COMMENT 'who',
+          d DECIMAL(12, 2), c CHAR(3), b BYTES, day DATE, at TIME(0), t3 TIMESTAMP(3), t TIMESTAMP, /* six digits */
+          ltz TIMESTAMP_LTZ(3), ltz6 TIMESTAMP(6) WITH LOCAL TIME ZONE,
+          r ROW<a INT, `b c` ARRAY<ROW<x STRING NOT NULL>>>, m MAP<STRING, ARRAY<INT>>,
+          `offset` BIGINT METADATA VIRTUAL, stamp TIMESTAMP_LTZ(3) METADATA FROM 'timestamp',
+          twice AS `user id` * 2,
+          WATERMARK FOR t3 AS t3 - INTERVAL '1' MINUTE,
+          CONSTRAINT pk PRIMARY KEY (`user id`) NOT ENFORCED
+        ) COMMENT 'a table' WITH ('connector' = 'log', 'topic' = 'it''s');";
+    let Statement::CreateTable { table, if_not_exists: true } = one(text) else { panic!("no table") };
+    assert_eq!(table.name, "my table");
+    assert_eq!(table.primary_key, ["user id"]);
+    assert_eq!(table.options["topic"].value, "it's");
+    assert_eq!(table.options["topic"].place.to_string(), "q.sql:12:56");
+    assert!(matches!(&table.columns[12].kind, ColumnKind::Metadata { key, is_virtual: true } if key == "offset"));
+    assert!(matches!(&table.columns[13].kind, ColumnKind::Metadata { key, is_virtual: false } if key == "timestamp"));
+    let mut catalog = Catalog::new();
+    catalog.create_table(table, false).unwrap();
+    let Entry::Table(table) = catalog.get("my table").unwrap() else { panic!("no table") };
+    let schema: Vec<String> = table
+        .schema
+        .fields()
+        .iter()
+        .map(|f| format!("{} {}{}", f.name(), types::name(f.data_type()), if f.is_nullable() { "" } else { " NOT NULL" }))
+        .collect();
+    assert_eq!(
+        schema,
+        [
+            "user id BIGINT NOT NULL",
+            "d DECIMAL(12, 2)",
+            "c STRING",
+            "b BYTES",
+            "day DATE",
+            "at TIME(3)",
+            "t3 TIMESTAMP(3)",
+            "t TIMESTAMP(6)",
+            "ltz TIMESTAMP_LTZ(3)",
+            "ltz6 TIMESTAMP_LTZ(6)",
+            "r ROW<`a` INT, `b c` ARRAY<ROW<`x` STRING>>>",
+            "m MAP<STRING, ARRAY<INT>>",
+            "offset BIGINT",
+            "stamp TIMESTAMP_LTZ(3)",
+            "twice BIGINT NOT NULL",
+        ]
+    );
+    assert_eq!(table.computed.keys().copied().collect::<Vec<_>>(), [14]);
+    assert_eq!(table.watermark.as_ref().map(|_| table.def.watermark.as_ref().unwrap().column.as_str()), Some("t3"));
+}
+
+#[test]
+fn each_statement_is_known() {
+    assert!(matches!(one("CREATE VIEW v AS SELECT 1"), Statement::CreateView(v) if !v.temporary && v.columns.is_empty()));
+    assert!(
+        matches!(one("CREATE TEMPORARY VIEW IF NOT EXISTS v (a) COMMENT 'x' AS (SELECT 1)"), Statement::CreateView(v) if v.if_not_exists && v.columns == ["a"])
+    );
+    let mv = "CREATE MATERIALIZED VIEW v (PRIMARY KEY (a, b) NOT ENFORCED) WITH ('retention' = '30 d') AS SELECT 1 AS a, 2 AS b";
+    assert!(matches!(one(mv), Statement::CreateMaterializedView(v) if v.primary_key.len() == 2 && v.options["retention"].value == "30 d"));
+    assert!(matches!(one("INSERT INTO t (a, b) SELECT 1, 2"), Statement::Insert(i) if i.columns.as_ref().is_some_and(|c| c.len() == 2)));
+    assert!(matches!(one("INSERT INTO t (SELECT 1)"), Statement::Insert(i) if i.columns.is_none()));
+    assert!(matches!(one("INSERT INTO t VALUES (1, 'a'), (2, 'b')"), Statement::Insert(_)));
+    let set = "EXECUTE STATEMENT SET BEGIN INSERT INTO a SELECT 1; INSERT INTO b SELECT 2; END;";
+    assert!(matches!(one(set), Statement::StatementSet(s) if s.len() == 2));
+    let set = "BEGIN STATEMENT SET;\n INSERT INTO a SELECT 1;\n END;";
+    assert!(matches!(one(set), Statement::StatementSet(s) if s.len() == 1));
+    assert!(matches!(one("SET 'a.b'='c';"), Statement::Set { key, value } if key.value == "a.b" && value == "c"));
+    assert!(
+        matches!(one("SET parallelism.default = 4"), Statement::Set { key, value } if key.value == "parallelism.default" && value == "4")
+    );
+    assert!(matches!(one("SET"), Statement::ShowSet));
+    assert!(matches!(one("RESET 'a.b'"), Statement::Reset { key: Some(_) }));
+    assert!(matches!(one("RESET;"), Statement::Reset { key: None }));
+    assert!(matches!(one("EXPLAIN PLAN FOR SELECT 1"), Statement::Explain(s) if matches!(s.value, Statement::Query(_))));
+    assert!(matches!(one("DESC `t`"), Statement::Describe(n) if n.value == "t"));
+    assert!(matches!(one("SHOW TABLES"), Statement::ShowTables));
+    assert!(matches!(one("SHOW VIEWS"), Statement::ShowViews));
+    assert!(matches!(one("DROP TEMPORARY VIEW IF EXISTS v"), Statement::Drop { kind: DropKind::View, if_exists: true, .. }));
+    assert!(matches!(one("DROP MATERIALIZED VIEW v"), Statement::Drop { kind: DropKind::MaterializedView, .. }));
+    assert!(matches!(one("WITH x AS (SELECT 1) SELECT * FROM x"), Statement::Query(_)));
+    assert!(parse(" ;; -- nothing\n /* at all */ ;", "q.sql").unwrap().is_empty());
+}
+
+#[test]
+fn every_statement_that_cannot_be_read_is_told_with_its_place() {
+    let text =
+        "SELECT 1;\nCREAT TABLE t (a INT);\nCREATE TABLE t (a INT b INT);\nINSERT INTO;\nCREATE TABLE t (a STING);\nSELECT FROM WHERE;";
+    let faults: Vec<String> = parse(text, "f.sql").unwrap_err().each().map(ToString::to_string).collect();
+    let first_lines: Vec<&str> = faults.iter().map(|f| f.lines().next().unwrap()).collect();
+    assert_eq!(faults.len(), 5, "{faults:#?}");
+    assert!(first_lines[0].starts_with("f.sql:2:1: no statement begins with 'CREAT'; did you mean 'CREATE'?"), "{faults:#?}");
+    assert_eq!(first_lines[1], "f.sql:3:23: expected ',' or ')' after a column, found b");
+    assert_eq!(first_lines[2], "f.sql:4:12: expected identifier, but the statement ends here");
+    assert_eq!(first_lines[3], "f.sql:5:19: no type 'STING'; did you mean 'STRING'?");
+    assert!(first_lines[4].starts_with("f.sql:6:"), "{faults:#?}");
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_name_with_its_place() {
+    for (query, wanted) in [
+        ("SELECT * FROM events MATCH_RECOGNIZE (PARTITION BY k)", "q.sql:3:22: MATCH_RECOGNIZE is not supported yet"),
+        ("SELECT * FROM events FOR SYSTEM_TIME AS OF events.rt", "q.sql:3:15: FOR SYSTEM_TIME AS OF (temporal join) is not supported yet"),
+        ("SELECT * FROM events AS e TABLESAMPLE (10 ROWS)", "q.sql:3:15: TABLESAMPLE is not supported"),
+        ("SELECT * FROM events PIVOT (SUM(n) FOR k IN ('a'))", "q.sql:3:15: PIVOT is not supported"),
+        ("SELECT * FROM events /*+ OPTIONS('a'='b') */", "q.sql:3:22: hints (/*+ … */) are not supported"),
+        ("SELECT * FROM LATERAL f(1)", "q.sql:3:23: LATERAL f(…) is not supported"),
+        ("SELECT * FROM evnts", "q.sql:3:15: no table or view 'evnts'; did you mean 'events'?"),
+        ("SELECT * FROM db.events", "q.sql:3:15: 'db.events': catalogs and databases are not supported, name the table alone"),
+        ("SELECT amont FROM events", "q.sql:3:8: no column 'amont'; did you mean 'amount'?"),
+        ("SELECT e.amont FROM events e", "q.sql:3:8: no column 'amont' in 'e'; did you mean 'amount'?"),
+        ("SELECT \"k\" FROM events", "q.sql:3:8: \"k\": names are quoted with backticks, texts with single quotes"),
+        (
+            "SELECT * FROM TABLE(TUMBEL(TABLE events, DESCRIPTOR(rt), INTERVAL '1' SECOND))",
+            "q.sql:3:21: no table function 'TUMBEL'; did you mean 'TUMBLE'?",
+        ),
+        (
+            "SELECT * FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(tr), INTERVAL '1' SECOND))",
+            "q.sql:3:53: no column 'tr'; there are k, n, amount, ts, tags, rt",
+        ),
+        (
+            "SELECT * FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '1' SECOND))",
+            "q.sql:3:21: DESCRIPTOR(ts) is Int64; a window needs a TIMESTAMP or TIMESTAMP_LTZ column",
+        ),
+        ("SELECT * FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(rt)))", "q.sql:3:21: TUMBLE(DATA, TIMECOL, SIZE, OFFSET): SIZE is missing"),
+        (
+            "SELECT * FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(rt), SISE => INTERVAL '1' SECOND))",
+            "q.sql:3:58: TUMBLE(DATA, TIMECOL, SIZE, OFFSET) has no argument 'SISE'; did you mean 'SIZE'?",
+        ),
+        (
+            "SELECT * FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(rt), INTERVAL '1' MONTH))",
+            "q.sql:3:67: 'INTERVAL '1' MONTH' has months or years, which differ in length; a window needs a length in days or less",
+        ),
+        (
+            "SELECT * FROM TABLE(TUMBLE(TABLE events PARTITION BY k, DESCRIPTOR(rt), INTERVAL '1' SECOND))",
+            "q.sql:3:21: PARTITION BY belongs to SESSION; TUMBLE is over the whole table",
+        ),
+        ("ALTER TABLE events ADD x INT", "q.sql:3:1: ALTER is not supported"),
+        ("CREATE FUNCTION f AS 'x'", "q.sql:3:8: CREATE FUNCTION is not supported"),
+        (
+            "INSERT OVERWRITE events SELECT 1",
+            "q.sql:3:1: INSERT OVERWRITE is not supported; a table or file sink begins empty when a pipeline starts afresh",
+        ),
+        ("CREATE TABLE events (a INT)", "q.sql:3:14: 'events' is there already: a table"),
+        ("DROP VIEW events", "q.sql:3:11: 'events' is a table; drop it as such"),
+        ("CREATE TABLE t (a INT, A INT, a INT)", "q.sql:3:31: column 'a' is declared twice in 't'"),
+        ("CREATE TABLE t (a INT, PRIMARY KEY (b) NOT ENFORCED)", "q.sql:3:37: PRIMARY KEY: no column 'b' in 't'"),
+        (
+            "CREATE TABLE t (a INT PRIMARY KEY)",
+            "q.sql:3:34: expected NOT ENFORCED (keys are not checked, rows with the same key replace each other), found )",
+        ),
+        (
+            "CREATE TABLE t (a BIGINT, WATERMARK FOR a AS a)",
+            "q.sql:3:27: WATERMARK FOR a: it is BIGINT; event time is a TIMESTAMP or TIMESTAMP_LTZ (of an integer: TO_TIMESTAMP_LTZ(a, 3))",
+        ),
+        ("CREATE TABLE t (a INT, b AS c + 1)", "q.sql:3:29: no column 'c'; there are a"),
+        (
+            "CREATE TABLE t (a DECIMAL(50, 2))",
+            "q.sql:3:19: DECIMAL(50, 2) needs a precision from 1 to 38 and a scale from 0 to the precision",
+        ),
+        ("CREATE TABLE t (a INT) WITH ('x' = '1', 'x' = '2')", "q.sql:3:41: option 'x' is given twice"),
+        ("CREATE TABLE t (a INT) PARTITIONED BY (a)", "q.sql:3:24: PARTITIONED is not supported"),
+        (
+            "CREATE TABLE t WITH ('a' = 'b') AS SELECT 1",
+            "q.sql:3:33: CREATE TABLE … AS is not supported; use CREATE TABLE and INSERT INTO, or CREATE MATERIALIZED VIEW",
+        ),
+        ("CREATE VIEW v (a, b) AS SELECT 1", "q.sql:3:13: view 'v' names 2 columns, its query has 1"),
+        ("BEGIN STATEMENT SET; INSERT INTO events SELECT 1;", "q.sql:3:1: this statement set has no END"),
+    ] {
+        assert_eq!(fault(&format!("{EVENTS}{query}")), wanted, "{query}");
+    }
+}
+
+#[test]
+fn rows_fit_their_sink_by_position() {
+    let sink = format!("{EVENTS}CREATE TABLE sink (name STRING, n BIGINT, x DOUBLE, twice AS n * 2, at TIMESTAMP(3), id INT NOT NULL);\n");
+    let plan = &plans(&format!("{sink}INSERT INTO sink SELECT k, n, n, rt, n + 1 FROM events")).unwrap()[0];
+    assert!(plan.starts_with("Projection: events.k AS name, CAST(events.n AS Int64) AS n, CAST(events.n AS Float64) AS x"), "{plan}");
+    let plan = &plans(&format!("{sink}INSERT INTO sink (id, name) SELECT 1, k FROM events")).unwrap()[0];
+    assert!(plan.starts_with("Projection: events.k AS name, Int64(NULL) AS n, Float64(NULL) AS x"), "{plan}");
+    for (insert, wanted) in [
+        ("INSERT INTO sink SELECT k FROM events", "q.sql:4:18: 'sink' takes 5 columns (name, n, x, at, id), the query gives 1 (k)"),
+        (
+            "INSERT INTO sink (id) SELECT k FROM events",
+            "q.sql:4:23: column 1 of the query, 'k', is STRING; 'sink' takes INT for 'id' (CAST it)",
+        ),
+        ("INSERT INTO sink (name) SELECT k FROM events", "q.sql:4:13: 'id' of 'sink' is NOT NULL and must be named"),
+        ("INSERT INTO sink (nam) SELECT k FROM events", "q.sql:4:19: no column 'nam' to write in 'sink'; did you mean 'name'?"),
+        ("INSERT INTO sink (id, id) SELECT 1, 2", "q.sql:4:23: column 'id' is named twice"),
+        ("INSERT INTO snk SELECT 1", "q.sql:4:13: no table or view 'snk'; did you mean 'sink'?"),
+        ("CREATE VIEW v AS SELECT 1; INSERT INTO v SELECT 1", "q.sql:4:40: 'v' is a view; only tables can be inserted into"),
+    ] {
+        assert_eq!(fault(&format!("{sink}{insert}")), wanted, "{insert}");
+    }
+}
+
+#[test]
+fn the_forms_of_flink_are_planned() {
+    let contains = |query: &str, wanted: &str| {
+        let plan = plans(&format!("{EVENTS}{query}")).unwrap().join("\n");
+        assert!(plan.contains(wanted), "{query}\n{plan}");
+    };
+    contains("SELECT k, tag FROM events CROSS JOIN UNNEST(tags) AS t (tag)", "Unnest:");
+    contains("SELECT * FROM TABLE(SESSION(TABLE events PARTITION BY (k, n), DESCRIPTOR(rt), INTERVAL '30' MINUTE))", "Window: Session");
+    contains(
+        "SELECT * FROM TABLE(TUMBLE(DATA => TABLE (SELECT k, rt FROM events WHERE n > 1), TIMECOL => DESCRIPTOR(rt), SIZE => INTERVAL '1' DAY))",
+        "full_filters=[events.n > Int32(1)]",
+    );
+    contains(
+        "WITH e AS (SELECT * FROM events) SELECT * FROM TUMBLE(TABLE e, DESCRIPTOR(rt), INTERVAL '1' HOUR) AS w WHERE w.k = 'a'",
+        "full_filters=[events.k = Utf8View(\"a\")]",
+    );
+    contains(
+        "SELECT * FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY window_start, window_end, k ORDER BY amount DESC) AS rn
+         FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(rt), INTERVAL '1' HOUR))) WHERE rn <= 3",
+        "row_number() PARTITION BY [window_start, window_end, events.k] ORDER BY [events.amount DESC NULLS LAST]",
+    );
+    contains(
+        "SELECT k, COUNT(DISTINCT n), SUM(amount) FILTER (WHERE n > 0) FROM events GROUP BY GROUPING SETS ((k), ())",
+        "count(DISTINCT events.n)",
+    );
+    contains("SELECT a.k FROM events a WHERE EXISTS (SELECT 1 FROM events b WHERE a.k = b.k)", "LeftSemi Join");
+    contains("SELECT k FROM events UNION ALL SELECT k FROM events", "Union");
+}
+
+/// The texts of the benchmark as they are, with their places filled in.
+#[test]
+fn the_queries_of_the_benchmark_are_planned() {
+    const COMMON: &str = "
+SET 'execution.runtime-mode' = 'streaming';
+SET 'table.local-time-zone' = 'UTC';
+CREATE TABLE events (
+  eventId STRING, `type` STRING, customerId STRING, orderId STRING, ts BIGINT, amount DOUBLE,
+  rt AS TO_TIMESTAMP_LTZ(ts, 3), WATERMARK FOR rt AS rt - INTERVAL '5' SECOND
+) WITH ('connector'='filesystem', 'path'='file:///events.json', 'format'='json');
+CREATE TABLE bid (auction BIGINT, bidder BIGINT, price BIGINT, `dateTime` BIGINT,
+  rt AS TO_TIMESTAMP_LTZ(`dateTime`, 3), WATERMARK FOR rt AS rt - INTERVAL '5' SECOND
+) WITH ('connector'='filesystem', 'path'='file:///bid.json', 'format'='json');
+";
+    let planned = |text: &str| plans(&format!("{COMMON}{text}")).unwrap().join("\n");
+
+    let minute = planned(
+        "
+CREATE TABLE sink (customerId STRING, ws BIGINT, cnt BIGINT, total DOUBLE) WITH ('connector'='blackhole');
+CREATE TEMPORARY VIEW orders AS SELECT customerId, amount, rt FROM events WHERE `type` = 'OrderCreated';
+INSERT INTO sink
+SELECT customerId, TIMESTAMPDIFF(SECOND, TIMESTAMP '1970-01-01 00:00:00', window_start) * CAST(1000 AS BIGINT), COUNT(*), SUM(amount)
+FROM TABLE(TUMBLE(TABLE orders, DESCRIPTOR(rt), INTERVAL '1' MINUTE))
+GROUP BY window_start, window_end, customerId;",
+    );
+    assert!(
+        minute.contains("TableScan: events projection=[customerId, amount, rt], full_filters=[events.type = Utf8View(\"OrderCreated\")]"),
+        "{minute}"
+    );
+
+    let hot = planned(
+        "
+CREATE TABLE sink (ws BIGINT, auction BIGINT, num BIGINT) WITH ('connector'='blackhole');
+CREATE TEMPORARY VIEW ab AS
+ SELECT auction, COUNT(*) AS num, window_start AS s, window_end AS e
+ FROM TABLE(HOP(TABLE bid, DESCRIPTOR(rt), INTERVAL '2' SECOND, INTERVAL '10' SECOND)) GROUP BY auction, window_start, window_end;
+CREATE TEMPORARY VIEW mb AS SELECT MAX(num) AS maxn, s, e FROM (SELECT num, s, e FROM ab) GROUP BY s, e;
+INSERT INTO sink
+SELECT TIMESTAMPDIFF(SECOND, TIMESTAMP '1970-01-01 00:00:00', a.s) * CAST(1000 AS BIGINT), a.auction, a.num
+FROM ab a JOIN mb m ON a.s = m.s AND a.e = m.e AND a.num = m.maxn;",
+    );
+    assert!(hot.contains("Join: a.s = m.s, a.e = m.e, a.num = m.maxn"), "{hot}");
+    assert_eq!(hot.matches("TableScan: bid projection=[auction, rt]").count(), 2, "{hot}");
+
+    let over = planned(
+        "
+CREATE TABLE sink (eventId STRING, customerId STRING, ts BIGINT, cnt BIGINT) WITH ('connector'='blackhole');
+INSERT INTO sink
+SELECT * FROM (
+  SELECT eventId, customerId, ts, COUNT(*) OVER (PARTITION BY customerId ORDER BY rt
+         RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW) AS cnt
+  FROM events WHERE `type` = 'PaymentProcessed') WHERE cnt > 5;",
+    );
+    assert!(
+        over.contains("RANGE BETWEEN IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 } PRECEDING AND CURRENT ROW"),
+        "{over}"
+    );
+
+    let near = planned(
+        "
+CREATE TABLE sink (customerId STRING, ce STRING, oe STRING) WITH ('connector'='blackhole');
+INSERT INTO sink
+SELECT c.customerId, c.eventId, o.eventId FROM events c JOIN events o ON c.customerId = o.customerId
+ AND o.rt BETWEEN c.rt - INTERVAL '5' MINUTE AND c.rt + INTERVAL '5' MINUTE;",
+    );
+    assert!(near.contains("Inner Join: c.customerId = o.customerId Filter: o.rt >= c.rt - "), "{near}");
+}
+
+#[test]
+fn names_are_case_sensitive_and_dropped_names_are_free_again() {
+    let mut catalog = Catalog::new();
+    for statement in parse(
+        "CREATE TABLE T (a INT); CREATE TABLE t (b INT); DROP TABLE T; CREATE VIEW T AS SELECT b FROM t; DROP TABLE IF EXISTS x",
+        "q.sql",
+    )
+    .unwrap()
+    {
+        assert!(catalog.apply(&statement).unwrap());
+    }
+    let names: Vec<_> = catalog.entries().map(|(name, entry)| format!("{name} {}", entry.kind())).collect();
+    assert_eq!(names, ["T view", "t table"]);
+}
+
+#[test]
+fn a_parsed_statement_keeps_its_place() {
+    let places: Vec<String> = parse("SELECT 1;\n\n  -- a remark\n  SELECT\n 2", "a.sql")
+        .unwrap()
+        .iter()
+        .map(|s: &Spanned<Statement>| s.place.to_string())
+        .collect();
+    assert_eq!(places, ["a.sql:1:1", "a.sql:4:3"]);
+}
