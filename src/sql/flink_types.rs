@@ -63,7 +63,7 @@ impl AnalyzerRule for FlinkLiterals {
 /// A NULL among VALUES was given the type that the others had before.
 fn untyped_null(expr: Expr) -> Expr {
     match expr {
-        Expr::Cast(Cast { expr: of, .. }) if matches!(*of, Expr::Literal(ScalarValue::Null, _)) => *of,
+        Expr::Literal(value, metadata) if value.is_null() => Expr::Literal(ScalarValue::Null, metadata),
         other => other,
     }
 }
