@@ -154,3 +154,69 @@ impl Encoder for RawEncoder {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use arrow::array::StringViewArray;
+    use arrow::datatypes::{Field, Schema};
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::format::{DecodeColumn, FormatConfig, Framed};
+
+    fn config() -> FormatConfig {
+        FormatConfig::from_options("raw", &mut BTreeMap::new()).unwrap()
+    }
+
+    fn column(name: &str, data_type: DataType) -> DecodeColumn {
+        DecodeColumn { field: Arc::new(Field::new(name, data_type, true)), from: ColumnOrigin::Payload(name.to_owned()) }
+    }
+
+    fn spec(columns: Vec<DecodeColumn>) -> DecodeSpec {
+        DecodeSpec { first: columns, rest: vec![], offsets: true, payload: vec![] }
+    }
+
+    #[test]
+    fn a_record_is_its_value_as_it_stands() {
+        let chunk = |records| Chunk { records, base_offset: 0, arrived_micros: 0 };
+        let text = config().decoder(spec(vec![column("line", DataType::Utf8View)])).unwrap();
+        let lines = chunk(Records::Lines(Bytes::from_static(b"\"a\\n\"\r\n\n\xff\nlonger than twelve bytes")));
+        let decoded = text.decode(&lines, &mut |_| Ok(None)).unwrap();
+        let values: Vec<_> = decoded.rows.column(0).as_string_view().iter().flatten().collect();
+        assert_eq!(values, ["\"a\\n\"", "longer than twelve bytes"]);
+        assert_eq!((decoded.offsets, decoded.rejected[0].offset), (vec![0, 3], 2));
+
+        let bytes = config().decoder(spec(vec![column("value", DataType::Binary)])).unwrap();
+        let framed = Framed {
+            data: Bytes::from_static(b"\xff\n"),
+            values: vec![Some((0, 2)), None, Some((2, 2))],
+            offsets: vec![7, 8, 9],
+            ..Framed::default()
+        };
+        let decoded = bytes.decode(&chunk(Records::Framed(framed)), &mut |_| Ok(None)).unwrap();
+        let values: Vec<_> = decoded.rows.column(0).as_binary::<i32>().iter().collect();
+        assert_eq!(values, [Some(&b"\xff\n"[..]), None, Some(&b""[..])]);
+    }
+
+    #[test]
+    fn two_columns_and_other_types_are_refused() {
+        let message = |columns| config().decoder(spec(columns)).unwrap_err().message().to_owned();
+        let two = vec![column("a", DataType::Utf8View), column("b", DataType::Utf8View)];
+        assert_eq!(message(two), "'format'='raw' has one column, the record itself; 'b' is a second one");
+        assert_eq!(message(vec![column("a", DataType::Int64)]), "column 'a': 'format'='raw' gives STRING or BYTES, not BIGINT");
+    }
+
+    #[test]
+    fn a_value_is_written_as_a_line() {
+        let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Utf8View, true)]));
+        let mut encoder = config().encoder(&schema).unwrap();
+        let batch = |texts: Vec<Option<&str>>| RecordBatch::try_new(schema.clone(), vec![Arc::new(StringViewArray::from(texts))]).unwrap();
+        let mut out = Vec::new();
+        encoder.encode(&batch(vec![Some("x"), None, Some("{}")]), &mut out).unwrap();
+        assert_eq!(out, b"x\n\n{}\n");
+        assert!(encoder.encode(&batch(vec![Some("a\nb")]), &mut out).is_err());
+        assert_eq!(out, b"x\n\n{}\n");
+    }
+}

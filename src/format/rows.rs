@@ -113,3 +113,45 @@ impl Decoder for PickColumns {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int32Array, Int64Array, StringArray};
+    use arrow::datatypes::{DataType, Field, Int64Type};
+
+    use super::*;
+
+    fn column(name: &str, data_type: DataType, from: ColumnOrigin) -> DecodeColumn {
+        DecodeColumn { field: Arc::new(Field::new(name, data_type, true)), from }
+    }
+
+    #[test]
+    fn columns_are_picked_by_name_cast_and_filtered() {
+        let batch = RecordBatch::try_from_iter([
+            ("x", Arc::new(StringArray::from(vec!["a", "b", "c"])) as ArrayRef),
+            ("n", Arc::new(Int32Array::from(vec![1, 2, 3]))),
+        ])
+        .unwrap();
+        let payload = |name: &str| ColumnOrigin::Payload(name.to_owned());
+        let spec = |rest| DecodeSpec { first: vec![column("n", DataType::Int64, payload("n"))], rest, offsets: true, payload: vec![] };
+        let rest = vec![
+            column("text", DataType::Utf8View, payload("x")),
+            column("at", DataType::Int64, ColumnOrigin::Metadata("offset".to_owned())),
+        ];
+        let chunk = Chunk { records: Records::Rows(batch), base_offset: 10, arrived_micros: 0 };
+        let decoded = PickColumns::new(&spec(rest))
+            .unwrap()
+            .decode(&chunk, &mut |first| {
+                assert_eq!(first.column(0).as_primitive::<Int64Type>(), &Int64Array::from(vec![1, 2, 3]));
+                Ok(Some(BooleanArray::from(vec![Some(true), None, Some(true)])))
+            })
+            .unwrap();
+        assert_eq!(decoded.rows.column(1).as_string_view().iter().flatten().collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(decoded.rows.column(2).as_primitive::<Int64Type>(), &Int64Array::from(vec![10, 12]));
+        assert_eq!((decoded.offsets, decoded.records), (vec![10, 12], 3));
+
+        let missing = PickColumns::new(&spec(vec![column("y", DataType::Int64, payload("nn"))])).unwrap();
+        let error = missing.decode(&chunk, &mut |_| Ok(None)).unwrap_err();
+        assert_eq!(error.message(), "no column 'nn' in the input; did you mean 'n'?");
+    }
+}

@@ -18,7 +18,7 @@ use super::{Column, ColumnPlan, Elements, Faults, Syntax};
 use crate::error::{Error, Result};
 use crate::format::json::layout::Walker;
 use crate::format::json::scan::{self, skip_blank};
-use crate::format::span::{Cell, Cells, Span};
+use crate::format::span::{Cell, Cells, Span, Text};
 
 /// A ROW column: NULL where its cell is no object.
 pub(super) fn read_row(column: &Column<'_>, fields: &[ColumnPlan], cells: &Cells, rows: &[u32], faults: &mut Faults) -> Result<ArrayRef> {
@@ -102,7 +102,7 @@ pub(super) fn read_list(column: &Column<'_>, plan: &Elements, faults: &mut Fault
         let found = match (&cell, column.reading.syntax) {
             (Cell::Nested([b'[', ..]), _) => json_elements(column.data, span.start() + 1, &mut gathered.elements),
             (Cell::Text(text), Syntax::Delimited { list, .. }) => {
-                delimited_elements(text.bytes, text.start, list, &mut gathered.elements);
+                delimited_elements(text, list, &mut gathered.elements);
                 Some(())
             }
             _ => None,
@@ -141,13 +141,13 @@ fn json_elements(data: &[u8], at: usize, elements: &mut Vec<Span>) -> Option<()>
 }
 
 /// The pieces of a delimited text; an empty text is an empty list.
-fn delimited_elements(text: &[u8], start: usize, delimiter: u8, elements: &mut Vec<Span>) {
-    if text.is_empty() {
+fn delimited_elements(text: &Text<'_>, delimiter: u8, elements: &mut Vec<Span>) {
+    if text.bytes.is_empty() {
         return;
     }
     let mut from = 0;
-    for at in memchr::memchr_iter(delimiter, text).chain([text.len()]) {
-        elements.push(Span::bare(start + from, start + at, false));
+    for at in memchr::memchr_iter(delimiter, text.bytes).chain([text.bytes.len()]) {
+        elements.push(Span::bare(text.start + from, text.start + at, text.escaped));
         from = at + 1;
     }
 }

@@ -14,8 +14,8 @@ use arrow::datatypes::{
 };
 use base64::Engine as _;
 
-use super::{JsonOptions, MapNullKey};
-use crate::error::{Error, Kind, Result};
+use super::JsonOptions;
+use crate::error::{Error, Result};
 use crate::format::Encoder;
 use crate::format::column::type_name;
 use crate::time::text::{TimestampFormat, push_date, push_time, push_timestamp};
@@ -34,20 +34,12 @@ pub(crate) struct Style {
     timestamps: TimestampFormat,
     plain_decimals: bool,
     skip_nulls: bool,
-    null_key: MapNullKey,
-    null_key_literal: String,
 }
 
 impl Style {
     /// The style of csv: Flink's SQL forms.
     pub(crate) fn csv(plain_decimals: bool) -> Style {
-        Style {
-            timestamps: TimestampFormat::Sql,
-            plain_decimals,
-            skip_nulls: false,
-            null_key: MapNullKey::Fail,
-            null_key_literal: String::new(),
-        }
+        Style { timestamps: TimestampFormat::Sql, plain_decimals, skip_nulls: false }
     }
 }
 
@@ -57,13 +49,8 @@ impl JsonOptions {
         for field in schema.fields() {
             check(field.name(), field.data_type())?;
         }
-        let style = Style {
-            timestamps: self.timestamp_format,
-            plain_decimals: self.decimal_as_plain_number,
-            skip_nulls: self.ignore_null_fields,
-            null_key: self.map_null_key_mode,
-            null_key_literal: self.map_null_key_literal.clone(),
-        };
+        let style =
+            Style { timestamps: self.timestamp_format, plain_decimals: self.decimal_as_plain_number, skip_nulls: self.ignore_null_fields };
         Ok(Box::new(JsonEncoder { style, keys: keys(schema.fields()) }))
     }
 }
@@ -286,19 +273,10 @@ impl<'a> Values<'a> {
                 let from = out.len();
                 for entry in offsets[row]..offsets[row + 1] {
                     let entry = entry as usize;
-                    let key = match (keys.is_valid(entry), style.null_key) {
-                        (true, _) => keys.value(entry),
-                        (false, MapNullKey::Drop) => continue,
-                        (false, MapNullKey::Literal) => &style.null_key_literal,
-                        (false, MapNullKey::Fail) => {
-                            let hint = "set 'json.map-null-key.mode' to 'DROP' or 'LITERAL'";
-                            return Err(Error::new(Kind::Row, format!("JSON has no NULL key for a MAP entry: {hint}")));
-                        }
-                    };
                     if out.len() > from {
                         out.push(b',');
                     }
-                    push_string(out, key.as_bytes());
+                    push_string(out, keys.value(entry).as_bytes());
                     out.push(b':');
                     values.push(entry, style, out)?;
                 }

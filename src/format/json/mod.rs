@@ -45,11 +45,10 @@ pub struct JsonOptions {
     /// Fields that are NULL are left out when writing.
     #[serde(rename = "encode.ignore-null-fields")]
     pub ignore_null_fields: bool,
-    /// What becomes of a MAP entry whose key is NULL when writing: `FAIL`, `DROP`, or `LITERAL` (the key of
-    /// `json.map-null-key.literal`).
+    /// Accepted for files written for Flink: what becomes of a MAP entry whose key is NULL. There is no such key here.
     #[serde(rename = "map-null-key.mode")]
     pub map_null_key_mode: MapNullKey,
-    /// The key that stands for NULL when `json.map-null-key.mode` is `LITERAL`.
+    /// Accepted for files written for Flink: the key that stands for NULL in `LITERAL` mode.
     #[serde(rename = "map-null-key.literal")]
     pub map_null_key_literal: String,
     /// Accepted for files written for Flink, where it chooses between two parsers; there is one here.
@@ -57,7 +56,7 @@ pub struct JsonOptions {
     pub json_parser: bool,
 }
 
-/// What becomes of a MAP entry whose key is NULL.
+/// What becomes of a MAP entry whose key is NULL, in Flink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum MapNullKey {
@@ -119,5 +118,7 @@ impl JsonOptions {
     }
 }
 
+#[cfg(test)]
+mod encode_tests;
 #[cfg(test)]
 mod tests;
