@@ -87,7 +87,8 @@ impl fmt::Display for Place {
 pub struct Error {
     kind: Kind,
     message: String,
-    place: Option<Place>,
+    /// Boxed, so that a `Result` stays small.
+    place: Option<Box<Place>>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
     /// Further errors found in the same go (`eagre check` reports all of them).
     also: Vec<Error>,
@@ -126,7 +127,7 @@ impl Error {
 
     /// Says where; an inner place already set is kept, being the more exact one.
     pub fn at(mut self, place: Place) -> Self {
-        self.place.get_or_insert(place);
+        self.place.get_or_insert_with(|| Box::new(place));
         self
     }
 
@@ -171,7 +172,7 @@ impl Error {
 
     /// Where the fault is, if known.
     pub fn place(&self) -> Option<&Place> {
-        self.place.as_ref()
+        self.place.as_deref()
     }
 
     /// Place, text and causes of this error alone.

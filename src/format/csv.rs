@@ -274,9 +274,10 @@ impl Find for FindCsv {
                 each_line(data, |number, start, end| {
                     let end = if data[start..end].ends_with(b"\r") { end - 1 } else { end };
                     let line = &data[start..end];
+                    let comment = self.comments && line.starts_with(b"#");
                     if self.header && chunk.base_offset == 0 && number == 0 {
                         header = Some(line);
-                    } else if !line.is_empty() && !(self.comments && line.starts_with(b"#")) {
+                    } else if !line.is_empty() && !comment {
                         self.line(&mut cells, data, Record { number, start: start as u32, end: end as u32 });
                     }
                 });

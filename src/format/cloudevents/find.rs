@@ -162,7 +162,7 @@ impl FindEvents {
 }
 
 /// The text of a cell that is a plain text and not empty.
-fn plain_text<'a>(cells: &'a Cells, row: usize, slot: usize) -> Option<&'a [u8]> {
+fn plain_text(cells: &Cells, row: usize, slot: usize) -> Option<&[u8]> {
     match cells.span(row, slot).cell(&cells.data) {
         Cell::Text(text) if text.is_plain() && !text.bytes.is_empty() => Some(text.bytes),
         _ => None,

@@ -99,12 +99,12 @@ impl Layout {
     }
 }
 
-/// The slots of these fields and of all below them.
+/// The slots of these fields and of all below them; no other slot between them is written during a walk.
 fn range_of(wanted: &[Wanted]) -> std::ops::Range<usize> {
-    wanted.iter().fold(usize::MAX..0, |range, field| {
-        let below = range_of(&field.fields);
-        range.start.min(field.slot).min(below.start)..range.end.max(field.slot + 1).max(below.end)
-    })
+    let below = |field: &Wanted| range_of(&field.fields);
+    let start = wanted.iter().map(|field| field.slot.min(below(field).start)).min();
+    let end = wanted.iter().map(|field| (field.slot + 1).max(below(field).end)).max();
+    start.unwrap_or(usize::MAX)..end.unwrap_or(0)
 }
 
 /// A piece of text between two values, as seen before.
