@@ -22,7 +22,8 @@ enum Key {
     /// NULL here: a chunk does not know its partition; the source fills it in.
     Partition,
     Timestamp,
-    RecordKey,
+    /// The record's key.
+    OfRecord,
     Headers,
 }
 
@@ -50,7 +51,7 @@ impl MetadataPlan {
             "offset" => (Key::Offset, data_type == &DataType::Int64, "BIGINT"),
             "partition" => (Key::Partition, data_type.is_integer(), "INT"),
             "timestamp" => (Key::Timestamp, matches!(data_type, DataType::Timestamp(..)), "TIMESTAMP_LTZ(3)"),
-            "key" => (Key::RecordKey, is_text(data_type) || is_bytes(data_type), "BYTES or STRING"),
+            "key" => (Key::OfRecord, is_text(data_type) || is_bytes(data_type), "BYTES or STRING"),
             "headers" => (Key::Headers, is_headers(data_type), "MAP<STRING, BYTES>"),
             other => {
                 return Err(Error::input(format!("column '{}': no metadata key '{other}'{}", field.name(), did_you_mean(other, KEYS))));
@@ -89,7 +90,7 @@ impl MetadataPlan {
                     _ => return Err(Error::bug("a timestamp column of another type")),
                 }
             }
-            Key::RecordKey => bytes_column(numbers().map(|number| framed.keys.get(number).and_then(Option::as_deref)), data_type)?,
+            Key::OfRecord => bytes_column(numbers().map(|number| framed.keys.get(number).and_then(Option::as_deref)), data_type)?,
             Key::Headers => headers(framed, numbers(), data_type)?,
         })
     }
