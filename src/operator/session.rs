@@ -203,6 +203,9 @@ struct SessionAggregate {
 impl Operator for SessionAggregate {
     fn on_batch(&mut self, _: Input, batch: RecordBatch, out: &mut Output) -> Result<()> {
         let (batch, times) = refuse_null_times(batch, self.time, out)?;
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
         let keys: Vec<ArrayRef> = self.keys.iter().map(|key| batch.column(*key).clone()).collect();
         let placed = self.sessions.place(&keys, times.values())?;
         let began = UInt32Array::from(placed.began);
@@ -315,6 +318,9 @@ struct SessionAssign {
 impl Operator for SessionAssign {
     fn on_batch(&mut self, _: Input, batch: RecordBatch, out: &mut Output) -> Result<()> {
         let (batch, times) = refuse_null_times(batch, self.time, out)?;
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
         let keys: Vec<ArrayRef> = self.keys.iter().map(|key| batch.column(*key).clone()).collect();
         let placed = self.sessions.place(&keys, times.values())?;
         if !placed.began.is_empty() {
