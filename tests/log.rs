@@ -149,6 +149,40 @@ fn has_blobs(dir: &Path) -> bool {
     !blobs(dir).is_empty()
 }
 
+#[test]
+fn a_reader_that_retention_overtakes_is_told_so_and_never_of_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path()).unwrap();
+    let topic = log.create_topic("t", 1, Some(1)).unwrap();
+    let reading = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut overtaken = 0;
+            while overtaken < 20 {
+                let start = topic.start_offset(0).unwrap();
+                match log.read(&topic, 0, start, 1 << 20) {
+                    Ok(records) => assert!(records.is_empty() || records.offsets[0] == start),
+                    Err(error) => {
+                        assert_eq!(error.kind(), Kind::Failed, "{error}");
+                        assert!(error.to_string().contains("is no longer there: retention"), "{error}");
+                        overtaken += 1;
+                    }
+                }
+                // An offset that is certainly behind: what a slow reader asks for.
+                if start > 0 && log.read(&topic, 0, start - 1, 1).is_err() {
+                    overtaken += 1;
+                }
+            }
+            reading.store(false, std::sync::atomic::Ordering::Relaxed);
+        });
+        while reading.load(std::sync::atomic::Ordering::Relaxed) {
+            let values: Vec<String> = (0..3).map(|n| format!("{n}{}", "r".repeat(3000))).collect();
+            append(&log, &topic, 0, &values);
+            log.expire(1_000).unwrap();
+        }
+    });
+}
+
 /// What the child process of the next test does: appends for ever, telling each batch that the log has taken.
 #[test]
 #[ignore = "run by kill_9_loses_nothing_acknowledged_and_doubles_nothing"]

@@ -16,12 +16,7 @@ impl Log {
     pub fn read(&self, topic: &Topic, partition: u32, from: i64, max_bytes: usize) -> Result<Records> {
         let bounds = topic.bounds(partition)?;
         if from < bounds.start {
-            return Err(Error::failed(format!(
-                "offset {from} is no longer there: retention has removed everything before {}; go on with \
-                 'scan.startup.mode'='earliest-offset' and --restore none",
-                bounds.start
-            ))
-            .at(topic.place(partition, from)));
+            return Err(expired(topic, partition, from, bounds.start));
         }
         if from > bounds.end {
             self.verify_end(topic.name(), partition, from)?;
@@ -50,7 +45,7 @@ impl Log {
         }
         // What was not found though the bounds promise it: a gap.
         if next <= from {
-            return Err(Error::corrupt("a gap: the record is missing, though later ones are there").at(topic.place(partition, from)));
+            return Err(self.missing(topic, partition, from, "a gap: the record is missing, though later ones are there"));
         }
         decode(topic, partition, from, pieces)
     }
@@ -109,12 +104,34 @@ impl Log {
                 Ok(Bytes::from_owner(value.clone()).slice(start..))
             }
             Lies::Apart(id) => {
-                let found = self.shared.blocks.get(keys::block(id)).map_err(|e| self.fault("read the log", e));
-                let block = found.and_then(|b| b.ok_or_else(|| Error::corrupt(format!("block {id}, which holds the record, is missing"))));
-                Ok(Bytes::from_owner(block.map_err(|e| e.at(topic.place(partition, base)))?))
+                let found =
+                    self.shared.blocks.get(keys::block(id)).map_err(|e| self.fault("read the log", e).at(topic.place(partition, base)))?;
+                Ok(Bytes::from_owner(
+                    found.ok_or_else(|| self.missing(topic, partition, base, "the block that holds the record is missing"))?,
+                ))
             }
         }
     }
+
+    /// Why a record is not there: retention may have removed it since the bounds were looked at, else it is damage.
+    fn missing(&self, topic: &Topic, partition: u32, offset: i64, what: &str) -> Error {
+        // Bounds follow removals while the writer is held.
+        let writer = self.shared.writer.lock();
+        let bounds = topic.bounds(partition);
+        drop(writer);
+        match bounds {
+            Ok(bounds) if offset < bounds.start => expired(topic, partition, offset, bounds.start),
+            _ => Error::corrupt(what).at(topic.place(partition, offset)),
+        }
+    }
+}
+
+fn expired(topic: &Topic, partition: u32, offset: i64, start: i64) -> Error {
+    Error::failed(format!(
+        "offset {offset} is no longer there: retention has removed everything before {start}; to go on from there, start \
+         with --restore none and 'scan.startup.mode'='earliest-offset', or give the topic a longer retention"
+    ))
+    .at(topic.place(partition, offset))
 }
 
 /// Base offset and entry of what the index holds.
