@@ -129,7 +129,12 @@ impl Coordinator {
             }
             if alive.is_empty() {
                 written(&mut persisting).await?;
-                return self.finish(finished).await;
+                persisting = None;
+                if under_way.is_empty() {
+                    return self.finish(finished).await;
+                }
+                // One more had waited for the one that was being written.
+                continue;
             }
             if stopping && under_way.is_empty() && persisting.is_none() {
                 return Ok(Ended::Stopped);
@@ -234,9 +239,13 @@ async fn written(persisting: &mut Option<JoinHandle<Result<()>>>) -> Result<()> 
 }
 
 /// Tasks that had finished before the barrier belong to every later checkpoint: their state and positions stay, what
-/// they prepared is named once.
+/// they prepared is named once. A task that has passed the barrier and finished since is in this checkpoint as it was
+/// at the barrier: what it did after belongs to the next.
 fn carry(finished: &mut Reports, reports: &mut Reports) {
     for (task, (report, source)) in finished {
+        if reports.contains_key(task) {
+            continue;
+        }
         let states = report.states.iter().map(|(node, tables)| (*node, tables.iter().map(TableState::again).collect())).collect();
         let prepared = std::mem::take(&mut report.prepared);
         reports.insert(*task, (Report { states, prepared }, source.clone()));
@@ -336,3 +345,29 @@ async fn persist(names: Arc<Names>, epoch: u64, reports: Reports, finished: bool
 
 /// Name and fingerprint of the dead letters in a manifest: no node of the graph.
 pub const DEAD_LETTERS: &str = "dead_letters";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(prepared: &str) -> (Report, Option<SourceReport>) {
+        (Report { states: Vec::new(), prepared: vec![(0, Prepared(prepared.into()))] }, None)
+    }
+
+    fn prepared(reports: &Reports) -> Vec<(TaskId, Vec<serde_json::Value>)> {
+        reports.iter().map(|(task, (report, _))| (*task, report.prepared.iter().map(|(_, p)| p.0.clone()).collect())).collect()
+    }
+
+    #[test]
+    fn what_a_task_prepared_at_the_barrier_is_kept_when_it_finishes_before_the_others_pass() {
+        let mut finished: Reports = [(1, report("1 at its end")), (2, report("2 at its end"))].into();
+        let mut reports: Reports = [(0, report("0 at the barrier")), (1, report("1 at the barrier"))].into();
+        carry(&mut finished, &mut reports);
+        let told = [(0, vec!["0 at the barrier".into()]), (1, vec!["1 at the barrier".into()]), (2, vec!["2 at its end".into()])];
+        assert_eq!(prepared(&reports), told);
+        // The next checkpoint has the rest, once.
+        let mut next: Reports = [(0, report("0 later"))].into();
+        carry(&mut finished, &mut next);
+        assert_eq!(prepared(&next), [(0, vec!["0 later".into()]), (1, vec!["1 at its end".into()]), (2, vec![])]);
+    }
+}
