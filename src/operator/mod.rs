@@ -5,6 +5,7 @@
 //! and nowhere else. A spec describes an operator (planned, shown, fingerprinted), `open` makes the running thing.
 //! Read `project.rs` first, then `window_aggregate.rs`.
 
+use std::any::Any;
 use std::fmt::Debug;
 
 use arrow::array::RecordBatch;
@@ -108,7 +109,7 @@ pub enum Distribution {
 }
 
 /// Describes an operator.
-pub trait OperatorSpec: Send + Sync + Debug {
+pub trait OperatorSpec: Any + Send + Sync + Debug {
     /// The operator's name in the words of the field (`window aggregation`).
     fn name(&self) -> &'static str;
 

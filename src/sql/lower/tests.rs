@@ -9,7 +9,8 @@ use super::{LiveTable, Options, Outside, Pipeline, Scanned, lower};
 use crate::connector::registry::TableRequest;
 use crate::connector::{Partition, Position, Prepared, Reader, Sink, Source, Writer};
 use crate::dataflow::explain::explain;
-use crate::dataflow::graph::Graph;
+use crate::dataflow::fingerprint::fingerprints;
+use crate::dataflow::graph::{Graph, NodeKind};
 use crate::error::{Error, Result};
 use crate::format::{Chunk, DecodeSpec, Decoded, Decoder, Judge};
 use crate::sql::catalog::{Catalog, Entry};
@@ -204,4 +205,37 @@ fn texts_become_graphs() {
 #[test]
 fn what_has_no_answer_is_refused_by_name() {
     check_cases("refusals.txt");
+}
+
+/// Fingerprints of the stateful operators of a text, in order of their names.
+fn state_of(text: &str) -> Vec<String> {
+    let graph = graph(text).unwrap();
+    let ids = fingerprints(&graph);
+    let stateful = |kind: &NodeKind| matches!(kind, NodeKind::Operator(spec) if spec.stateful());
+    let mut found: Vec<String> = graph.nodes.iter().zip(ids).filter(|(node, _)| stateful(&node.kind)).map(|(_, id)| id).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn state_is_found_again_after_an_edit_that_leaves_its_meaning() {
+    let count = |view: &str, column: &str, table: &str, alias: &str| {
+        format!(
+            "CREATE MATERIALIZED VIEW {view} AS SELECT customer AS {column}, window_start, COUNT(*) AS {alias}, SUM(amount) AS s
+             FROM TABLE(TUMBLE({table}, DESCRIPTOR(rt), INTERVAL '1' MINUTE)) WHERE kind = 'x' GROUP BY window_start, window_end, customer;"
+        )
+    };
+    let plain = state_of(&count("v", "c", "TABLE orders", "n"));
+    assert_eq!(plain.len(), 1);
+    assert_eq!(plain, state_of(&count("w", "who", "TABLE orders", "how_many")), "names do not count");
+    let subquery = "(SELECT id, customer, kind, amount, rt FROM orders)";
+    assert_eq!(plain, state_of(&count("v", "c", subquery, "n")), "neither does what nobody reads");
+
+    let more = "CREATE MATERIALIZED VIEW a AS SELECT id, amount * 2 AS x, kind FROM orders WHERE id > 3 OR amount > 5;";
+    assert_eq!(plain, state_of(&format!("{more}{}", count("v", "c", "TABLE orders", "n"))), "another reader widens the source only");
+
+    let other = count("v", "c", "TABLE orders", "n").replace("kind = 'x'", "kind = 'y'");
+    assert_ne!(plain, state_of(&other), "another filter is another count");
+    let other = count("v", "c", "TABLE orders", "n").replace("SUM(amount)", "SUM(id)");
+    assert_ne!(plain, state_of(&other), "another argument is another sum");
 }
