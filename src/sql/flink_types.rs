@@ -31,7 +31,7 @@ use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable as _, Logic
 use datafusion::optimizer::AnalyzerRule;
 use std::sync::LazyLock;
 
-use super::functions::to_text;
+use super::functions::{decimal_divide, to_text};
 use super::types;
 
 /// Integer literals become INT where they fit, texts `Utf8View`; runs before types are coerced.
@@ -157,6 +157,7 @@ fn flink_cast(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     Ok(Transformed::no(expr))
 }
 
+static DECIMAL_DIVIDE: LazyLock<Arc<datafusion::logical_expr::ScalarUDF>> = LazyLock::new(|| Arc::new(decimal_divide()));
 static TO_TEXT: LazyLock<Arc<datafusion::logical_expr::ScalarUDF>> = LazyLock::new(|| Arc::new(to_text()));
 
 fn is_text(data_type: &DataType) -> bool {
@@ -179,18 +180,21 @@ fn forbid(given: &DataType, wanted: &DataType) -> DfResult<()> {
 
 /// A product or a quotient with the precision and scale of Flink's.
 fn decimal_result(left: Expr, op: Operator, right: Expr, (p1, s1): (i16, i16), (p2, s2): (i16, i16)) -> Expr {
-    let binary = |left, right| Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)));
     if op == Operator::Multiply {
         let (precision, scale) = bounded(p1 + p2, s1 + s2);
-        return cast(binary(left, right), DataType::Decimal128(precision, scale));
+        let product = Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)));
+        return cast(product, DataType::Decimal128(precision, scale));
     }
+    let quotient = ScalarFunction::new_udf(DECIMAL_DIVIDE.clone(), vec![left, right]);
+    Expr::ScalarFunction(quotient)
+}
+
+/// Type of `DECIMAL(p1, s1) / DECIMAL(p2, s2)`.
+pub(super) fn quotient_type(p1: u8, s1: i8, p2: u8, s2: i8) -> DataType {
+    let (p1, s1, p2, s2) = (i16::from(p1), i16::from(s1), i16::from(p2), i16::from(s2));
     let scale = (s1 + p2 + 1).max(6);
     let (precision, scale) = bounded(p1 - s1 + s2 + scale, scale);
-    // The kernel gives four digits more than the dividend has; one more than wanted, so that the cast can round.
-    let digits = (i16::from(scale) + 1 - 4).max(s1);
-    let (dividend_precision, dividend_scale) = ((p1 - s1 + digits).min(38) as u8, digits.min(38) as i8);
-    let dividend = if digits == s1 { left } else { cast(left, DataType::Decimal128(dividend_precision, dividend_scale)) };
-    cast(binary(dividend, right), DataType::Decimal128(precision, scale))
+    DataType::Decimal128(precision, scale)
 }
 
 /// Beyond 38 digits the scale gives way, down to six.

@@ -6,7 +6,7 @@
 //! ```
 //! A piece that cannot be read is one error; the others are read all the same.
 
-use datafusion::sql::sqlparser::ast::Ident;
+use datafusion::sql::sqlparser::ast::{Ident, Spanned as _};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer, Whitespace};
@@ -155,7 +155,7 @@ impl<'a> Piece<'a> {
             "DESCRIBE" | "DESC" => {
                 self.parser.next_token();
                 self.words(&["TABLE"]);
-                Ok(Statement::Describe(self.name()?))
+                Ok(Statement::Describe(self.described()?))
             }
             "SHOW" => {
                 self.parser.next_token();
@@ -330,6 +330,15 @@ impl<'a> Piece<'a> {
             );
         }
         Ok(self.named(ident))
+    }
+
+    /// A table's name, or `schema.table` (system tables have a schema).
+    fn described(&mut self) -> Result<Name> {
+        let name = self.parser.parse_object_name(false);
+        let name = self.said(name)?;
+        let place = self.place(name.span());
+        let parts: Vec<&str> = name.0.iter().filter_map(|p| p.as_ident()).map(|i| i.value.as_str()).collect();
+        Ok(Name { value: parts.join("."), place })
     }
 
     pub(super) fn named(&self, ident: Ident) -> Name {

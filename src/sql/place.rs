@@ -71,11 +71,25 @@ fn plain(error: DataFusionError) -> DataFusionError {
     const BEFORE: &str = "user-defined coercion failed with: Error during planning: ";
     match error {
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => plain(*inner),
+        DataFusionError::Plan(text) if text.starts_with("Invalid function '") => DataFusionError::Plan(unknown_function(&text)),
         DataFusionError::Plan(text) | DataFusionError::Execution(text) => {
             let inner = text.split_once(BEFORE).map(|(_, inner)| inner.split(" No function matches").next().unwrap_or(inner));
             DataFusionError::Plan(inner.map_or_else(|| text.clone(), |t| t.trim_end_matches('.').to_owned()))
         }
         other => other,
+    }
+}
+
+/// `Invalid function 'x'.\nDid you mean 'y'?` in our words.
+fn unknown_function(text: &str) -> String {
+    let mut quoted = text.split('\'').skip(1).step_by(2);
+    let (name, near) = (quoted.next().unwrap_or_default(), quoted.next().unwrap_or_default());
+    let upper = name.to_uppercase();
+    match upper.trim_end_matches("_START").trim_end_matches("_END").trim_end_matches("_ROWTIME") {
+        "TUMBLE" | "HOP" | "SESSION" => format!(
+            "{upper}(…) among expressions is not supported; use the table function: FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end"
+        ),
+        _ => format!("no function '{name}'{}", did_you_mean(name, [near])),
     }
 }
 

@@ -17,9 +17,10 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::TableReference;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableSource};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableSource, cast};
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 
 use super::catalog::{Catalog, Entry};
@@ -54,7 +55,8 @@ impl<'a> Planner<'a> {
 
     /// The plan of a query, analysed and optimised: filters and columns pushed to `TableScan`s over [`DeclaredTable`].
     pub fn plan_query(&self, query: &Query) -> Result<LogicalPlan> {
-        self.optimized(self.analysed(self.query(query)?, query)?, query)
+        let plan = self.analysed(self.query(query)?, query)?;
+        self.optimized(with_string_views(plan)?, query)
     }
 
     /// The plan of an INSERT. Columns are matched by position and cast where Flink casts by itself.
@@ -119,6 +121,24 @@ fn analyse(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         &super::scope::options(),
         |_, _| {},
     )
+}
+
+/// Some of DataFusion's functions give other kinds of text than `Utf8View`; a query gives no other.
+fn with_string_views(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let is_other = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8);
+    if !plan.schema().fields().iter().any(|f| is_other(f.data_type())) {
+        return Ok(plan);
+    }
+    let schema = plan.schema().clone();
+    let columns = schema.iter().map(|(qualifier, field)| {
+        let column = Expr::from((qualifier, field));
+        if is_other(field.data_type()) {
+            cast(column, DataType::Utf8View).alias_qualified(qualifier.cloned(), field.name())
+        } else {
+            column
+        }
+    });
+    Ok(LogicalPlanBuilder::from(plan).project(columns.collect::<Vec<_>>())?.build()?)
 }
 
 fn optimize(plan: LogicalPlan) -> DfResult<LogicalPlan> {

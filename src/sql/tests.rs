@@ -121,6 +121,7 @@ fn each_statement_is_known() {
     assert!(matches!(one("RESET 'a.b'"), Statement::Reset { key: Some(_) }));
     assert!(matches!(one("RESET;"), Statement::Reset { key: None }));
     assert!(matches!(one("EXPLAIN PLAN FOR SELECT 1"), Statement::Explain(s) if matches!(s.value, Statement::Query(_))));
+    assert!(matches!(one("DESCRIBE system.operators"), Statement::Describe(n) if n.value == "system.operators"));
     assert!(matches!(one("DESC `t`"), Statement::Describe(n) if n.value == "t"));
     assert!(matches!(one("SHOW TABLES"), Statement::ShowTables));
     assert!(matches!(one("SHOW VIEWS"), Statement::ShowViews));
@@ -182,6 +183,11 @@ fn what_is_not_supported_is_refused_by_name_with_its_place() {
         (
             "SELECT * FROM TABLE(TUMBLE(TABLE events PARTITION BY k, DESCRIPTOR(rt), INTERVAL '1' SECOND))",
             "q.sql:3:21: PARTITION BY belongs to SESSION; TUMBLE is over the whole table",
+        ),
+        ("SELECT SPLIT_INDX(k, ',', 1) FROM events", "q.sql:3:8: no function 'split_indx'; did you mean 'split_index'?"),
+        (
+            "SELECT COUNT(*) FROM events GROUP BY TUMBLE(rt, INTERVAL '1' MINUTE)",
+            "q.sql:3:38: TUMBLE(…) among expressions is not supported; use the table function: FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end",
         ),
         ("ALTER TABLE events ADD x INT", "q.sql:3:1: ALTER is not supported"),
         ("CREATE FUNCTION f AS 'x'", "q.sql:3:8: CREATE FUNCTION is not supported"),
@@ -363,3 +369,38 @@ fn a_parsed_statement_keeps_its_place() {
         .collect();
     assert_eq!(places, ["a.sql:1:1", "a.sql:4:3"]);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+
+    /// Whatever is cut out of a text, doubled or put elsewhere: it is read or refused, and what is read can be declared
+    /// or refused.
+    #[test]
+    fn mangled_texts_never_panic(cuts in proptest::collection::vec((0_usize..2000, 0_usize..40, 0_usize..2000), 1..6)) {
+        let mut text: Vec<char> = format!("{EVENTS}{MANGLED}").chars().collect();
+        for (at, length, to) in cuts {
+            let at = at % text.len();
+            let end = (at + length).min(text.len());
+            let piece: Vec<char> = text.drain(at..end).collect();
+            let to = to % (text.len() + 1);
+            text.splice(to..to, piece);
+        }
+        let text: String = text.into_iter().collect();
+        if let Ok(statements) = parse(&text, "m.sql") {
+            let mut catalog = Catalog::new();
+            for statement in statements {
+                _ = catalog.apply(&statement);
+            }
+        }
+    }
+}
+
+const MANGLED: &str = "
+SET 'a' = 'b';
+CREATE TABLE u (a ARRAY<ROW<x MAP<STRING, INT>>>, b DECIMAL(10, 2) METADATA FROM 'k' VIRTUAL, PRIMARY KEY (b) NOT ENFORCED) WITH ('x' = 'y');
+CREATE VIEW v AS SELECT CAST(k AS INT), IF(n > 1, 'a', 'b'), MAP['x', 1]['x'], FLOOR(rt TO DAY), JSON_VALUE(k, '$.a' RETURNING INT)
+  FROM TABLE(HOP(DATA => TABLE events, TIMECOL => DESCRIPTOR(rt), SLIDE => INTERVAL '1' MINUTE, SIZE => INTERVAL '1:30' MINUTE TO SECOND))
+  WHERE k LIKE 'a%' AND TIMESTAMPDIFF(SECOND, rt, rt) < 1E3 GROUP BY GROUPING SETS ((k), ());
+EXECUTE STATEMENT SET BEGIN INSERT INTO u SELECT * FROM v; END;
+DROP VIEW IF EXISTS v; /* end */
+";

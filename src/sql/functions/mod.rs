@@ -1,7 +1,21 @@
 //! Scalar and aggregate functions: DataFusion's, overlaid with Flink's where both have one or only Flink does.
 //!
 //! Comes in: a name. Goes out: a function that DataFusion's planner and expressions know. Always holds: where Flink has
-//! a function of that name, its value and its result type hold. Read `define.rs` first.
+//! a function of that name, its value and its result type hold, except as said below. Read `define.rs` first.
+//!
+//! | file | functions of Flink |
+//! |---|---|
+//! | `time.rs` | `TO_TIMESTAMP_LTZ` `TO_TIMESTAMP` `TO_DATE` `DATE_FORMAT` `TIMESTAMPDIFF` `TIMESTAMPADD` `EXTRACT` `YEAR` … `SECOND` `UNIX_TIMESTAMP` `FROM_UNIXTIME` `CURRENT_TIMESTAMP` `NOW` `LOCALTIMESTAMP` `CURRENT_DATE` `CURRENT_TIME` `PROCTIME` |
+//! | `text.rs` | `CONCAT` `CONCAT_WS` `SPLIT_INDEX` `REGEXP` `REGEXP_EXTRACT` `REGEXP_REPLACE` `SUBSTRING` `LEFT` `RIGHT` `LPAD` `RPAD` `LOCATE` `STARTSWITH` `ENDSWITH` `IS_DIGIT` `IS_ALPHA` `IS_DECIMAL` `ELT` |
+//! | `number.rs` | `FLOOR` `CEIL` (also `TO` a unit) `LOG` `SIGN` `E` `BIN` `HEX` `RAND_INTEGER` `TYPEOF` |
+//! | `json.rs` | `JSON_VALUE` `JSON_QUERY` `JSON_EXISTS` |
+//! | `coding.rs` | `SHA224` … `SHA512` `SHA2` `TO_BASE64` `FROM_BASE64` `URL_ENCODE` `URL_DECODE` `PARSE_URL` |
+//! | `collection.rs` | `CARDINALITY` `ELEMENT` `STR_TO_MAP` |
+//! | `avg.rs` | `AVG` |
+//! | `../forms.rs` | `IF` `IFNULL` `MOD` `GREATEST` `LEAST` `LISTAGG` `APPROX_COUNT_DISTINCT` `RAND` `TRUNCATE` `ROW` |
+//! | DataFusion's, the same in Flink | `ABS` `SQRT` `POWER` `EXP` `LN` `LOG10` `LOG2` `ROUND` of doubles, `SIN` and its kin, `UPPER` `LOWER` `TRIM` `POSITION` `CHAR_LENGTH` `REPLACE` `REPEAT` `REVERSE` `INITCAP` `OVERLAY` `ASCII` `CHR` `MD5` `UUID` `COALESCE` `NULLIF`, `COUNT` `MIN` `MAX` `FIRST_VALUE` `LAST_VALUE` `STDDEV_POP` `VAR_POP` and their kin, `ROW_NUMBER` `RANK` `LAG` `LEAD` … |
+//! | DataFusion's, **not** the same | `ROUND` of an integer is a DOUBLE; `SUM` (see `../flink_types.rs`); `ARRAY_POSITION` is a BIGINT without sign; `ENCODE` and `DECODE` are of `hex` and `base64`, not of charsets |
+//! | missing, said by name | `CURRENT_WATERMARK` `CONVERT_TZ` `SHA1` `JSON_OBJECT` `JSON_ARRAY` `JSON_STRING` `COLLECT` |
 
 mod avg;
 mod coding;
@@ -129,6 +143,11 @@ impl Functions {
     pub fn window_names(&self) -> Vec<String> {
         self.window.keys().cloned().collect()
     }
+}
+
+/// What `DECIMAL / DECIMAL` becomes.
+pub(super) fn decimal_divide() -> ScalarUDF {
+    number::decimal_divide_function().udf()
 }
 
 /// What `CAST(x AS STRING)` becomes for values that Flink writes in its own way.

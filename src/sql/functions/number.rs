@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Decimal128Array, Float32Array, Float64Array};
-use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int64Type, i256};
 use datafusion::error::{DataFusionError, Result as DfResult};
 
 use super::define::Kind::{Any, Bytes, Double, Long, Number, Text};
 use super::define::{Args, Function, Returns, forms, value};
 use super::time;
+use crate::sql::flink_types::quotient_type;
 
 pub(super) fn functions() -> Vec<Function> {
     vec![
@@ -27,6 +28,47 @@ pub(super) fn functions() -> Vec<Function> {
             args.texts(|_| Ok(name.as_deref()))
         }),
     ]
+}
+
+/// `DECIMAL / DECIMAL`: `flink_types.rs` puts it where `/` stands.
+pub(super) fn decimal_divide_function() -> Function {
+    let returns = |args: &[DataType]| match args {
+        [DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2)] => Ok(quotient_type(*p1, *s1, *p2, *s2)),
+        _ => Err(DataFusionError::Internal("a quotient of decimals takes two decimals".to_owned())),
+    };
+    Function::new("decimal_divide", forms![[Number, Number]], Returns::From(returns), decimal_divide)
+}
+
+/// Rounded half up, away from zero.
+fn decimal_divide(args: &Args) -> DfResult<ArrayRef> {
+    let (left, right) = (args.array(0)?, args.array(1)?);
+    let (DataType::Decimal128(_, s1), DataType::Decimal128(_, s2), DataType::Decimal128(precision, scale)) =
+        (left.data_type(), right.data_type(), args.returns)
+    else {
+        return Err(DataFusionError::Internal("a quotient of decimals takes two decimals".to_owned()));
+    };
+    let (precision, shift) = (*precision, i32::from(*scale) + i32::from(*s2) - i32::from(*s1));
+    let (up, down) = (i256_power(shift.max(0)), i256_power((-shift).max(0)));
+    let (left, right) = (left.as_primitive::<Decimal128Type>(), right.as_primitive::<Decimal128Type>());
+    args.numbers::<Decimal128Type>(|row| {
+        let (Some(left), Some(right)) = (value(left, row), value(right, row)) else { return Ok(None) };
+        let beyond = || args.fault("the quotient is beyond 38 digits");
+        let divisor = i256::from_i128(right).checked_mul(down).ok_or_else(beyond)?;
+        if divisor == i256::ZERO {
+            return Err(DataFusionError::Execution("division by zero".to_owned()));
+        }
+        let dividend = i256::from_i128(left).checked_mul(up).ok_or_else(beyond)?;
+        let (whole, rest) = (dividend.wrapping_div(divisor), dividend.wrapping_rem(divisor));
+        let rounds = rest.wrapping_abs().checked_mul(i256::from_i128(2)).ok_or_else(beyond)? >= divisor.wrapping_abs();
+        let away = if (left < 0) == (right < 0) { 1 } else { -1 };
+        let rounded = if rounds { whole.wrapping_add(i256::from_i128(away)) } else { whole };
+        let quotient = rounded.to_i128().filter(|q| q.unsigned_abs() < 10_u128.pow(u32::from(precision)));
+        quotient.map(Some).ok_or_else(beyond)
+    })
+}
+
+fn i256_power(exponent: i32) -> i256 {
+    i256::from_i128(10).wrapping_pow(exponent.unsigned_abs())
 }
 
 /// FLOOR and CEIL keep the type of a number; of a time they take a unit.
