@@ -27,6 +27,7 @@ use crate::error::Result;
 use crate::operator::event_time::refuse_null_times;
 use crate::operator::identity::{expr_identity, types_identity};
 use crate::operator::joined::{Joined, take_columns};
+use crate::operator::kept_mark::KeptMark;
 use crate::operator::keys::{KeyIndex, NO_SLOT, NullKeys};
 use crate::operator::{Distribution, Input, OUTPUT_ROWS, Operator, OperatorSpec, Output};
 use crate::state::StateHandles;
@@ -71,10 +72,36 @@ impl IntervalJoinSpec {
         Joined::new(self.join_type, &self.left, &self.right, projection, self.filter.as_ref(), self.schema.clone())
     }
 
+    fn interval(&self) -> Interval {
+        Interval { lower: self.lower_micros, upper: self.upper_micros }
+    }
+}
+
+/// `right.time - left.time`, microseconds, both ends inclusive.
+#[derive(Debug, Clone, Copy)]
+struct Interval {
+    lower: i64,
+    upper: i64,
+}
+
+impl Interval {
     /// How long after its time a row may still be needed; also what the watermark is held back by: whichever time column
     /// a reader of the result goes by, no row is behind the watermark passed on.
-    fn reach_micros(&self) -> i64 {
-        self.upper_micros.max(self.lower_micros.saturating_neg()).max(0)
+    fn reach(self) -> i64 {
+        self.upper.max(self.lower.saturating_neg()).max(0)
+    }
+
+    /// How much later than a row of `side` the rows of the other side are that it pairs with: at least, at most.
+    fn seen_from(self, side: usize) -> (i64, i64) {
+        if side == 0 { (self.lower, self.upper) } else { (self.upper.saturating_neg(), self.lower.saturating_neg()) }
+    }
+
+    /// Per side the time before which rows can match nothing any more. At the end of the input that is all of them.
+    fn limits(self, mark: Watermark) -> [i64; 2] {
+        match mark {
+            Watermark::MAX => [i64::MAX; 2],
+            Watermark(at) => [0, 1].map(|side| at.saturating_sub(self.seen_from(side).1)),
+        }
     }
 }
 
@@ -134,34 +161,26 @@ impl OperatorSpec for IntervalJoinSpec {
         let joined = self.joined()?;
         let types: Vec<_> = self.left_keys.iter().map(|key| self.left.field(*key).data_type().clone()).collect();
         let mut index = KeyIndex::new(&types, NullKeys::MatchNothing)?;
-        let width = (self.reach_micros() / SLICES).max(MICROS_PER_SECOND);
+        let width = (self.interval().reach() / SLICES).max(MICROS_PER_SECOND);
         let mut side = |side, name, schema, keys| Side::open(name, schema, keys, width, joined.tracks(side), &mut index, state);
         let left = side(0, "left", &self.left, (&self.left_keys, self.left_time))?;
         let right = side(1, "right", &self.right, (&self.right_keys, self.right_time))?;
-        Ok(Box::new(IntervalJoin {
-            joined,
-            sides: [left, right],
-            index,
-            key_types: types,
-            lower: self.lower_micros,
-            upper: self.upper_micros,
-            hold_back: self.reach_micros(),
-            swept: 0,
-            slots: Vec::new(),
-        }))
+        let mut sides = [left, right];
+        let mark = KeptMark::open(state)?;
+        sides.iter_mut().zip(self.interval().limits(mark.get())).for_each(|(side, limit)| side.limit = limit);
+        Ok(Box::new(IntervalJoin { joined, mark, sides, index, key_types: types, interval: self.interval(), swept: 0, slots: Vec::new() }))
     }
 }
 
 /// The running join.
 struct IntervalJoin {
     joined: Joined,
+    mark: KeptMark,
     sides: [Side; 2],
     /// Slots of keys, shared by both sides.
     index: KeyIndex,
     key_types: Vec<DataType>,
-    lower: i64,
-    upper: i64,
-    hold_back: i64,
+    interval: Interval,
     /// The slot that was last looked at for whether its key can be released.
     swept: u32,
     /// Slots of the rows of the batch at hand.
@@ -189,16 +208,14 @@ impl Operator for IntervalJoin {
 
         let arrival = self.probe(input, batch, times, &slots, out)?;
         self.keep(arrival, times, &slots, out)?;
-        self.release_keys(slots.len() + 16);
+        self.release_keys(slots.len() / 4 + 16);
         self.slots = slots;
         Ok(())
     }
 
     fn on_watermark(&mut self, mark: Watermark, out: &mut Output) -> Result<Watermark> {
-        let limits = [mark.0.saturating_sub(self.upper), mark.0.saturating_add(self.lower)];
-        for (side, limit) in limits.into_iter().enumerate() {
-            // At the end of the input everything expires, whatever the bounds.
-            let limit = if mark == Watermark::MAX { i64::MAX } else { limit };
+        self.mark.advance(mark);
+        for (side, limit) in self.interval.limits(mark).into_iter().enumerate() {
             let expired = self.sides[side].expire(limit, self.joined.emits_unmatched(side))?;
             for addresses in expired.chunks(OUTPUT_ROWS) {
                 let columns = self.sides[side].rows.gather(addresses, self.joined.columns(side))?;
@@ -212,11 +229,12 @@ impl Operator for IntervalJoin {
         }
         Ok(match mark {
             Watermark::MAX | Watermark::MIN => mark,
-            Watermark(at) => Watermark(at.saturating_sub(self.hold_back)),
+            Watermark(at) => Watermark(at.saturating_sub(self.interval.reach())),
         })
     }
 
     fn on_checkpoint(&mut self, _out: &mut Output) -> Result<()> {
+        self.mark.keep()?;
         self.sides.iter_mut().try_for_each(Side::checkpoint)
     }
 }
@@ -227,8 +245,7 @@ impl IntervalJoin {
     /// A late row still pairs with what is there: with rows whose own interval the watermark has not passed.
     fn probe(&mut self, side: usize, batch: RecordBatch, times: &[i64], slots: &[u32], out: &mut Output) -> Result<Arrival> {
         let other = 1 - side;
-        // A stored row is at most `after` later and, as seen from the row that has come, at least `before` later.
-        let (before, after) = if side == 0 { (self.lower, self.upper) } else { (self.upper.saturating_neg(), self.lower.saturating_neg()) };
+        let (least, most) = self.interval.seen_from(side);
         let matched = vec![false; if self.joined.tracks(side) { batch.num_rows() } else { 0 }];
         let mut arrival = Arrival { side, batch, matched, rows: Vec::new(), addresses: Vec::new() };
         // One match settles a row of which only itself is emitted, unless candidates may still fail the condition.
@@ -236,8 +253,8 @@ impl IntervalJoin {
         let settles = self.joined.kept() == Some(other);
         for (row, (slot, ts)) in slots.iter().zip(times).enumerate().filter(|(_, (slot, _))| **slot != NO_SLOT) {
             let Side { chains, limit, matches, .. } = &mut self.sides[other];
-            let from = ts.saturating_add(before).max(*limit);
-            chains.probe(*slot, *limit, from, ts.saturating_add(after), |address| {
+            let from = ts.saturating_add(least).max(*limit);
+            chains.probe(*slot, *limit, from, ts.saturating_add(most), |address| {
                 if settles && matches.as_ref().is_some_and(|matches| matches.has(address)) {
                     return true;
                 }

@@ -38,6 +38,7 @@ use self::running::{Running, running_schema};
 use crate::error::Result;
 use crate::operator::event_time::{micros, refuse_late, refuse_null_times};
 use crate::operator::identity::{aggregate_identity, expr_identity, types_identity};
+use crate::operator::kept_mark::KeptMark;
 use crate::operator::keys::{KeyIndex, NullKeys};
 use crate::operator::pending::Pending;
 use crate::operator::{Distribution, Input, OUTPUT_ROWS, Operator, OperatorSpec, Output};
@@ -255,7 +256,7 @@ impl OperatorSpec for OverSpec {
             schema: self.schema.clone(),
             keys: self.keys.clone(),
             time: self.time,
-            mark: Watermark::MIN,
+            mark: KeptMark::open(state)?,
             pending,
             index,
             columns,
@@ -314,7 +315,7 @@ struct Over {
     keys: Vec<usize>,
     time: usize,
     /// Rows before this were handed on.
-    mark: Watermark,
+    mark: KeptMark,
     pending: Pending,
     index: KeyIndex,
     columns: Vec<Computed>,
@@ -330,7 +331,7 @@ struct Over {
 impl Operator for Over {
     fn on_batch(&mut self, _input: Input, batch: RecordBatch, out: &mut Output) -> Result<()> {
         let (batch, times) = refuse_null_times(batch, self.time, out)?;
-        let mark = self.mark;
+        let mark = self.mark.get();
         if times.values().iter().all(|ts| mark <= Watermark(*ts)) {
             return self.pending.add(batch, times.values().to_vec());
         }
@@ -342,7 +343,7 @@ impl Operator for Over {
     }
 
     fn on_watermark(&mut self, mark: Watermark, out: &mut Output) -> Result<Watermark> {
-        self.mark = mark;
+        self.mark.advance(mark);
         let due = self.pending.take_before(mark.0)?;
         let mut from = 0;
         while from < due.len() {
@@ -357,13 +358,14 @@ impl Operator for Over {
         if let Some(range) = &mut self.range {
             let limit = range.forget(mark.0);
             if self.keys_go {
-                self.forget_keys(due.len() + 64, limit);
+                self.forget_keys(due.len() / 4 + 16, limit);
             }
         }
         Ok(mark)
     }
 
     fn on_checkpoint(&mut self, _out: &mut Output) -> Result<()> {
+        self.mark.keep()?;
         self.pending.checkpoint()?;
         if let Some(running) = &mut self.running {
             running.checkpoint(&mut of_kind(&mut self.columns, Kept::Running), &self.index)?;

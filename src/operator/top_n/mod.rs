@@ -20,6 +20,7 @@ use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use crate::error::{Error, Result};
 use crate::operator::attached_window::{AttachedWindow, by_windows};
 use crate::operator::identity::{expr_identity, types_identity};
+use crate::operator::kept_mark::KeptMark;
 use crate::operator::keys::{KeyIndex, NullKeys};
 use crate::operator::pending::Pending;
 use crate::operator::{Distribution, Input, OUTPUT_ROWS, Operator, OperatorSpec, Output};
@@ -105,7 +106,7 @@ impl OperatorSpec for TopNSpec {
             first: self.first,
             last: usize::try_from(self.last).unwrap_or(usize::MAX),
             rank: self.rank,
-            mark: Watermark::MIN,
+            mark: KeptMark::open(state)?,
             held: rows.len(),
             rows,
             prune_at: PRUNE_ROWS,
@@ -124,7 +125,8 @@ struct TopN {
     first: u64,
     last: usize,
     rank: bool,
-    mark: Watermark,
+    /// Windows that end at or before this have been answered.
+    mark: KeptMark,
     /// Rows of open windows, those that cannot be among the first any more not all sorted out yet.
     rows: Pending,
     /// How many those are.
@@ -135,14 +137,14 @@ struct TopN {
 
 impl Operator for TopN {
     fn on_batch(&mut self, _input: Input, batch: RecordBatch, out: &mut Output) -> Result<()> {
-        let (batch, due) = self.window.admit(batch, self.mark, out)?;
+        let (batch, due) = self.window.admit(batch, self.mark.get(), out)?;
         self.held += batch.num_rows();
         self.rows.add(batch, due)?;
         if self.held > self.prune_at { self.prune() } else { Ok(()) }
     }
 
     fn on_watermark(&mut self, mark: Watermark, out: &mut Output) -> Result<Watermark> {
-        self.mark = mark;
+        self.mark.advance(mark);
         let due = self.rows.take_before(mark.0)?;
         self.held = self.held.saturating_sub(due.len());
         for [part] in by_windows([&due]) {
@@ -164,6 +166,7 @@ impl Operator for TopN {
     }
 
     fn on_checkpoint(&mut self, _out: &mut Output) -> Result<()> {
+        self.mark.keep()?;
         self.rows.checkpoint()
     }
 }

@@ -21,6 +21,7 @@ use crate::error::Result;
 use crate::operator::attached_window::{AttachedWindow, by_windows};
 use crate::operator::identity::{expr_identity, types_identity};
 use crate::operator::joined::{Joined, take_columns};
+use crate::operator::kept_mark::KeptMark;
 use crate::operator::keys::{KeyIndex, NO_SLOT, NullKeys};
 use crate::operator::pending::Pending;
 use crate::operator::{Distribution, Input, OUTPUT_ROWS, Operator, OperatorSpec, Output};
@@ -112,7 +113,7 @@ impl OperatorSpec for WindowJoinSpec {
             Ok(Side { keys: keys.to_vec(), window, rows: Pending::open(table, None, |rows| window.due(rows))? })
         };
         let sides = [side(0, "left", &self.left, &self.left_keys)?, side(1, "right", &self.right, &self.right_keys)?];
-        Ok(Box::new(WindowJoin { joined, sides, mark: Watermark::MIN }))
+        Ok(Box::new(WindowJoin { joined, sides, mark: KeptMark::open(state)? }))
     }
 }
 
@@ -128,17 +129,18 @@ struct Side {
 struct WindowJoin {
     joined: Joined,
     sides: [Side; 2],
-    mark: Watermark,
+    /// Windows that end at or before this have been answered.
+    mark: KeptMark,
 }
 
 impl Operator for WindowJoin {
     fn on_batch(&mut self, input: Input, batch: RecordBatch, out: &mut Output) -> Result<()> {
-        let (batch, due) = self.sides[input].window.admit(batch, self.mark, out)?;
+        let (batch, due) = self.sides[input].window.admit(batch, self.mark.get(), out)?;
         self.sides[input].rows.add(batch, due)
     }
 
     fn on_watermark(&mut self, mark: Watermark, out: &mut Output) -> Result<Watermark> {
-        self.mark = mark;
+        self.mark.advance(mark);
         let [left, right] = &mut self.sides;
         let (left, right) = (left.rows.take_before(mark.0)?, right.rows.take_before(mark.0)?);
         for [l, r] in by_windows([&left, &right]) {
@@ -148,6 +150,7 @@ impl Operator for WindowJoin {
     }
 
     fn on_checkpoint(&mut self, _out: &mut Output) -> Result<()> {
+        self.mark.keep()?;
         self.sides.iter_mut().try_for_each(|side| side.rows.checkpoint())
     }
 }
