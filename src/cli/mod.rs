@@ -2,7 +2,10 @@
 //!
 //! Results go to stdout, everything else to stderr. A command returns an error with a kind; the exit code follows it.
 
+mod output;
+mod project_args;
 mod run;
+mod sql;
 mod topics;
 
 use std::process::ExitCode;
@@ -32,6 +35,7 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Sql(sql::Args),
     Topics(topics::Args),
 }
 
@@ -49,6 +53,7 @@ pub fn main() -> ExitCode {
     let done: Result<u8> = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => run::run(args).await,
+            Command::Sql(args) => sql::run(args).await,
             Command::Topics(args) => topics::run(args).await,
         }
     });

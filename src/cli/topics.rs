@@ -11,9 +11,11 @@ use clap::{Args as ClapArgs, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
 
 use crate::error::{Error, Result};
 use crate::log::{From, Log, Put, Putting, Tail, Tailed, TopicFigures};
+use crate::server::socket::{Client, Request};
 
 /// Bytes of lines that are put in one go.
 const PIECE_BYTES: usize = 1 << 20;
@@ -72,7 +74,7 @@ enum Command {
 pub async fn run(args: Args) -> Result<u8> {
     let data_dir = args.data_dir.unwrap_or_else(|| args.project.join(".eagre"));
     let makes = matches!(args.command, Command::Put { .. });
-    let topics = Topics::reach(data_dir, makes)?;
+    let topics = Topics::reach(data_dir, makes).await?;
     match args.command {
         Command::List => {
             let figures: Vec<TopicFigures> = topics.call("topics.list", &()).await?;
@@ -105,11 +107,16 @@ pub async fn run(args: Args) -> Result<u8> {
 enum Topics {
     /// The log itself.
     Log(Log),
+    /// The engine that holds the log.
+    Engine(Box<Mutex<Client>>),
 }
 
 impl Topics {
-    /// The log of a data directory; only putting makes one where there is none.
-    fn reach(data_dir: PathBuf, makes: bool) -> Result<Topics> {
+    /// The engine that runs on a data directory, or else its log; only putting makes one where there is none.
+    async fn reach(data_dir: PathBuf, makes: bool) -> Result<Topics> {
+        if let Some(client) = Client::connect(&data_dir).await? {
+            return Ok(Topics::Engine(Box::new(Mutex::new(client))));
+        }
         let dir = data_dir.join("log");
         if !makes && !dir.is_dir() {
             let text = format!(
@@ -126,6 +133,7 @@ impl Topics {
         let argument = serde_json::to_value(argument).map_err(unfit)?;
         let answer = match self {
             Topics::Log(log) => log.call(name, argument).await.ok_or_else(|| Error::bug(format!("no call {name}")))??,
+            Topics::Engine(client) => client.lock().await.value(&Request::Call { name: name.to_owned(), arguments: argument }).await?,
         };
         serde_json::from_value(answer).map_err(unfit)
     }
@@ -231,9 +239,9 @@ fn progress(bytes: Option<u64>) -> ProgressBar {
 mod tests {
     use super::*;
 
-    fn open() -> (tempfile::TempDir, Topics) {
+    async fn open() -> (tempfile::TempDir, Topics) {
         let dir = tempfile::tempdir().unwrap();
-        let topics = Topics::reach(dir.path().to_owned(), true).unwrap();
+        let topics = Topics::reach(dir.path().to_owned(), true).await.unwrap();
         (dir, topics)
     }
 
@@ -244,7 +252,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_go_in_and_come_out() {
-        let (_dir, topics) = open();
+        let (_dir, topics) = open().await;
         let lines: String = (0..50_000).map(|n| format!("{{\"n\":{n},\"pad\":\"{}\"}}\n", "x".repeat(50))).collect();
         let put = put_from(&topics, put(Some("n")), lines.as_bytes(), &ProgressBar::hidden()).await.unwrap();
         assert_eq!((put.lines, put.records), (50_000, 50_000));
@@ -261,7 +269,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_bad_line_deep_in_the_input_keeps_its_number() {
-        let (_dir, topics) = open();
+        let (_dir, topics) = open().await;
         let mut lines = "{\"a\":\"0123456789012345678901234567890123456789\"}\n".repeat(40_000);
         lines.push_str("nonsense\n");
         let told = put_from(&topics, put(None), lines.as_bytes(), &ProgressBar::hidden()).await.unwrap_err();
@@ -289,10 +297,10 @@ mod tests {
         );
     }
 
-    #[test]
-    fn no_log_is_told() {
+    #[tokio::test]
+    async fn no_log_is_told() {
         let dir = tempfile::tempdir().unwrap();
-        let told = Topics::reach(dir.path().join("none"), false).err().unwrap();
+        let told = Topics::reach(dir.path().join("none"), false).await.err().unwrap();
         assert!(told.to_string().starts_with("there is no log in"), "{told}");
     }
 }

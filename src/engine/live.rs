@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
+
 use crate::connector::Sink;
 use crate::dataflow::live::LiveSink;
 use crate::error::{Error, Result, did_you_mean};
@@ -25,9 +27,18 @@ impl LiveTables for Registering<'_> {
         let spec = TableSpec {
             primary_key: table.primary_key.iter().map(key).collect::<Result<_>>()?,
             retention_micros: table.retention_micros,
-            time_column: table.time,
+            time_column: table.time.or_else(|| bound_of_windows(table)),
             ..TableSpec::append(&table.name, table.schema.clone())
         };
         Ok(Arc::new(LiveSink::create(self.tables, spec)?))
     }
+}
+
+/// The column that says the event time of rows which carry no time attribute any more: a bound of their window, or the
+/// only timestamp that they have.
+fn bound_of_windows(table: &LiveTable) -> Option<usize> {
+    let stamps = || table.schema.fields().iter().enumerate().filter(|(_, f)| matches!(f.data_type(), DataType::Timestamp(_, _)));
+    let named = |name: &str| stamps().find(|(_, f)| f.name() == name).map(|(place, _)| place);
+    let only = || stamps().next().filter(|_| stamps().count() == 1).map(|(place, _)| place);
+    ["window_time", "window_end", "window_start"].into_iter().find_map(named).or_else(only)
 }

@@ -1,4 +1,4 @@
-//! Opening the doors of an engine: PostgreSQL and HTTP on their ports.
+//! Opening the doors of an engine: its socket, and PostgreSQL and HTTP on their ports.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,44 +9,38 @@ use tokio::task::JoinSet;
 use crate::dataflow::graph::NodeKind;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::project::Settings;
 use crate::server::health::Health;
 use crate::server::http::{self, HttpDoor};
 use crate::server::listen::{Guard, TlsFiles, listen};
 use crate::server::pgwire;
 use crate::server::queries::{Queries, QueryLimits};
+use crate::server::socket::{self, Calls, Claim};
 use crate::table::{NodeInfo, SystemSchema};
 
 /// The open doors of an engine; dropping them closes them.
 pub struct Doors {
-    /// Reads the engine's tables.
-    pub queries: Queries,
     /// How the engine is: whoever runs it reports here.
     pub health: Health,
     /// Addresses of PostgreSQL and HTTP, if they are served.
     ports: Option<(SocketAddr, SocketAddr)>,
+    /// The data directory is ours while they are open.
+    _claim: Claim,
     /// What serves them.
     _serving: JoinSet<()>,
 }
 
 impl Doors {
-    /// Prepares queries over an engine's tables and, if `serve`, listens where the settings say.
+    /// Takes the data directory, opens its socket for the command line and, if `serve`, listens where the settings say.
     pub async fn open(engine: &Engine, serve: bool) -> Result<Doors> {
         let settings = engine.settings();
-        let system = SystemSchema::new(engine.metrics().clone());
-        system.add_checkpoints(engine.name(), engine.checkpoints().clone());
-        system.set_nodes(nodes(engine));
-        let limits = QueryLimits {
-            memory_bytes: settings.query_memory.bytes() as usize,
-            timeout: Duration::from_micros(settings.query_timeout_micros as u64),
-            ..QueryLimits::default()
-        };
-        let queries = Queries::new(engine.tables().clone(), system, Arc::clone(engine.catalog()), &limits)?;
+        let (claim, socket) = Claim::take(&engine.environment().data_dir)?;
+        let queries = queries_of(engine)?;
         let health = Health::new(engine.metrics().clone());
         let mut serving = JoinSet::new();
         let mut ports = None;
         if serve {
-            let tls = settings.listen_tls_cert.clone().zip(settings.listen_tls_key.clone()).map(|(cert, key)| TlsFiles { cert, key });
-            let guard = Guard::new(settings.listen_token.clone(), tls.as_ref())?;
+            let guard = Guard::new(settings.listen_token.clone(), tls_files(settings)?.as_ref())?;
             let pg = listen("--pg-listen", &settings.pg_listen.to_string(), &guard).await?;
             let web = listen("--http-listen", &settings.http_listen.to_string(), &guard).await?;
             let unknown = |e| Error::failed("a listener has no address").because(e);
@@ -59,7 +53,8 @@ impl Doors {
                 }
             });
         }
-        Ok(Doors { queries, health, ports, _serving: serving })
+        serving.spawn(socket::serve(socket, queries, health.clone(), calls(engine)));
+        Ok(Doors { health, ports, _claim: claim, _serving: serving })
     }
 
     /// Says where the doors are.
@@ -68,6 +63,47 @@ impl Doors {
             tracing::info!("tables: psql -h {} -p {} · http://{web}/tables · health: http://{web}/health", pg.ip(), pg.port());
         }
     }
+}
+
+/// Queries over an engine's live and system tables and its views.
+pub fn queries_of(engine: &Engine) -> Result<Queries> {
+    let settings = engine.settings();
+    let system = SystemSchema::new(engine.metrics().clone());
+    system.add_checkpoints(engine.name(), engine.checkpoints().clone());
+    system.set_nodes(nodes(engine));
+    let limits = QueryLimits {
+        memory_bytes: settings.query_memory.bytes() as usize,
+        timeout: Duration::from_micros(settings.query_timeout_micros as u64),
+        ..QueryLimits::default()
+    };
+    Queries::new(engine.tables().clone(), system, Arc::clone(engine.catalog()), &limits)
+}
+
+/// Half a TLS identity is a fault, not a door without encryption.
+fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>> {
+    match (&settings.listen_tls_cert, &settings.listen_tls_key) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert: cert.clone(), key: key.clone() })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Error::input("listen.tls.cert is set, listen.tls.key is not: TLS needs both")),
+        (None, Some(_)) => Err(Error::input("listen.tls.key is set, listen.tls.cert is not: TLS needs both")),
+    }
+}
+
+/// What other commands ask of a running engine: it holds the log, so it looks into topics and writes to them.
+fn calls(engine: &Engine) -> Calls {
+    let log = engine.environment().log.clone();
+    Arc::new(move |name, arguments| {
+        let log = log.clone();
+        Box::pin(async move {
+            if !log.dir().is_dir() && name != "topics.put" {
+                return Err(Error::unreachable("this engine has no log yet: nothing has been written to a topic"));
+            }
+            match log.open()?.call(&name, arguments).await {
+                Some(answer) => answer,
+                None => Err(Error::input(format!("the engine has no call '{name}'; are engine and command of one version?"))),
+            }
+        })
+    })
 }
 
 /// The graph's nodes for `system.operators`.

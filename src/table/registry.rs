@@ -534,7 +534,7 @@ mod tests {
             let spec = spec("t", if upsert { vec![0] } else { vec![] });
             let mut map: BTreeMap<String, i64> = BTreeMap::new();
             let mut bag: Vec<(String, i64, i64)> = Vec::new();
-            let mut open = |tasks: usize, kept: BTreeMap<String, Vec<Block>>| {
+            let open = |tasks: usize, kept: BTreeMap<String, Vec<Block>>| {
                 let tables = Tables::default();
                 let table = tables.create(spec.clone()).unwrap();
                 let mut states: Vec<_> = (0..tasks).map(|t| StateHandles::restoring(t, tasks, kept.clone())).collect();
