@@ -58,6 +58,27 @@ impl Output {
         }
     }
 
+    /// Hands on batches one after the other, small neighbours put together: a watermark that closes a hundred small
+    /// windows leaves as a few batches.
+    pub fn emit_together(&mut self, schema: &SchemaRef, batches: &[RecordBatch]) -> Result<()> {
+        const ROWS: usize = 4096;
+        let mut rest = batches;
+        while let Some(first) = rest.first() {
+            let (mut rows, mut count) = (first.num_rows(), 1);
+            while let Some(next) = rest.get(count).filter(|next| rows + next.num_rows() <= ROWS) {
+                rows += next.num_rows();
+                count += 1;
+            }
+            let (together, others) = rest.split_at(count);
+            match together {
+                [one] => self.emit_many(one),
+                several => self.emit(arrow::compute::concat_batches(schema, several)?),
+            }
+            rest = others;
+        }
+        Ok(())
+    }
+
     /// Refuses rows: they are counted by reason and dead-lettered.
     pub fn refuse(&mut self, refused: Refused) {
         self.refused.push(refused);

@@ -14,7 +14,6 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, TimeUnit};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
@@ -26,7 +25,7 @@ use crate::operator::event_time::{micros, refuse_null_times, window_columns};
 use crate::operator::group_table::GroupLayout;
 use crate::operator::identity::{aggregate_identity, expr_identity};
 use crate::operator::window_partial::WindowPartial;
-use crate::operator::window_slices::{Results, SliceRows, WindowSlices, split_by_time, split_by_window};
+use crate::operator::window_slices::{SliceRows, WindowSlices, split_by_time, split_by_window};
 use crate::operator::{Distribution, Input, Operator, OperatorSpec, Output, Refused};
 use crate::state::StateHandles;
 use crate::time::{Watermark, Window, WindowKind};
@@ -321,54 +320,19 @@ impl Operator for WindowAggregate {
     }
 
     fn on_watermark(&mut self, mark: Watermark, out: &mut Output) -> Result<Watermark> {
-        let mut fired = Fired::default();
+        let mut fired = Vec::new();
         let schema = &self.schema;
-        self.slices.advance(mark, |window, results| {
-            fired.add(window, results);
-            if fired.windows.len() >= FIRED_ROWS { fired.emit(schema, out) } else { Ok(()) }
+        self.slices.advance(mark, |window, (groups, mut columns)| {
+            columns.extend(window_columns(&vec![window; groups], schema)?);
+            fired.push(RecordBatch::try_new(schema.clone(), columns)?);
+            Ok(())
         })?;
-        fired.emit(schema, out)?;
+        out.emit_together(schema, &fired)?;
         Ok(mark)
     }
 
     fn on_checkpoint(&mut self, _: &mut Output) -> Result<()> {
         self.slices.keep()
-    }
-}
-
-/// Results of windows that fired one after the other, put together: a watermark that closes a hundred small windows
-/// leaves as a few batches.
-#[derive(Default)]
-struct Fired {
-    /// Keys and results, by window.
-    columns: Vec<Vec<ArrayRef>>,
-    /// The window of each row.
-    windows: Vec<Window>,
-}
-
-/// Rows of windows that are put together before they leave.
-const FIRED_ROWS: usize = 4096;
-
-impl Fired {
-    fn add(&mut self, window: Window, (groups, columns): Results) {
-        self.columns.push(columns);
-        self.windows.resize(self.windows.len() + groups, window);
-    }
-
-    fn emit(&mut self, schema: &SchemaRef, out: &mut Output) -> Result<()> {
-        let windows = std::mem::take(&mut self.windows);
-        let mut by_window = std::mem::take(&mut self.columns);
-        let mut columns = match by_window.len() {
-            0 => return Ok(()),
-            1 => by_window.remove(0),
-            _ => {
-                let together = |column: usize| concat(&by_window.iter().map(|c| c[column].as_ref()).collect::<Vec<_>>());
-                (0..by_window[0].len()).map(together).collect::<Result<_, _>>()?
-            }
-        };
-        columns.extend(window_columns(&windows, schema)?);
-        out.emit_many(&RecordBatch::try_new(schema.clone(), columns)?);
-        Ok(())
     }
 }
 

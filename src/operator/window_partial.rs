@@ -40,7 +40,8 @@ impl WindowPartial {
         WindowPartial { layout, windowing, schema, slices: BTreeMap::new(), mark: Watermark::MIN }
     }
 
-    fn emit(&self, window: Window, slice: Slice, out: &mut Output) -> Result<()> {
+    /// The groups of a slice as rows.
+    fn rows(&self, window: Window, slice: Slice) -> Result<RecordBatch> {
         let rows = Int64Array::from(slice.groups.rows().to_vec());
         let states = slice.groups.into_states(&self.layout)?;
         let (keys, states) = (states.num_rows(), states.columns());
@@ -54,13 +55,13 @@ impl WindowPartial {
         columns.push(Arc::new(rows));
         columns.extend_from_slice(states);
         let options = RecordBatchOptions::new().with_row_count(Some(keys));
-        out.emit(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?);
-        Ok(())
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
     }
 
     fn emit_all(&mut self, out: &mut Output) -> Result<()> {
         let slices = std::mem::take(&mut self.slices);
-        slices.into_iter().try_for_each(|(window, slice)| self.emit(window, slice, out))
+        let rows = slices.into_iter().map(|(window, slice)| self.rows(window, slice)).collect::<Result<Vec<_>>>()?;
+        out.emit_together(&self.schema, &rows)
     }
 }
 
@@ -98,10 +99,12 @@ impl Operator for WindowPartial {
 
     fn on_watermark(&mut self, mark: Watermark, out: &mut Output) -> Result<Watermark> {
         self.mark = self.mark.max(mark);
+        let mut rows = Vec::new();
         while let Some(first) = self.slices.first_entry().filter(|slice| mark.passed(slice.key().end)) {
             let (window, slice) = first.remove_entry();
-            self.emit(window, slice, out)?;
+            rows.push(self.rows(window, slice)?);
         }
+        out.emit_together(&self.schema, &rows)?;
         Ok(mark)
     }
 
