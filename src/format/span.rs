@@ -118,7 +118,8 @@ pub(crate) struct Text<'a> {
 impl Text<'_> {
     /// No escapes, no control characters, nothing above 127.
     pub(crate) fn is_plain(&self) -> bool {
-        !self.escaped && self.bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
+        // No early end: this way all bytes are looked at together.
+        !self.escaped && self.bytes.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'))
     }
 }
 

@@ -3,8 +3,9 @@
 //! The walk brings the attributes; what is plainly right is seen at a glance (types, sources and schemas that were
 //! judged before are remembered). Only an envelope that is not goes through the full check, which also words the fault.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
+use ahash::AHashSet;
 use arrow::datatypes::TimeUnit;
 use serde_json::{Map, Value};
 
@@ -110,7 +111,7 @@ impl FindEvents {
     }
 
     /// What is wrong with the event of this row.
-    fn fault(&self, cells: &Cells, row: usize, seen: &Seen) -> Option<String> {
+    fn fault(&self, cells: &Cells, row: usize, seen: &mut Seen) -> Option<String> {
         let data = cells.span(row, self.slots.data).cell(&cells.data);
         let base64 = cells.span(row, self.slots.data_base64);
         if self.validation != Validation::None && !self.is_plainly_right(cells, row, seen) {
@@ -127,6 +128,7 @@ impl FindEvents {
             if let Err(fault) = judged {
                 return Some(format!("no event: {fault}"));
             }
+            seen.remember(self, cells, row);
         }
         let is_object = matches!(data, Cell::Nested([b'{', ..]) | Cell::Null | Cell::Missing) && base64.is_missing();
         (self.reads_data && !is_object).then(|| "the data of the event are no JSON object".to_owned())
@@ -172,7 +174,7 @@ fn plain_text(cells: &Cells, row: usize, slot: usize) -> Option<&[u8]> {
 /// Types, sources, content types and schemas that were judged right, by attribute.
 #[derive(Debug, Default)]
 struct Seen {
-    texts: [HashSet<Vec<u8>>; 8],
+    texts: [AHashSet<Vec<u8>>; 8],
 }
 
 impl Seen {
@@ -199,11 +201,7 @@ impl Find for FindEvents {
         let mut seen = Seen::default();
         let mut faults = Vec::new();
         for row in 0..cells.rows.len() {
-            match self.fault(&cells, row, &seen) {
-                Some(fault) => faults.push((row, fault)),
-                None if self.validation != Validation::None => seen.remember(self, &cells, row),
-                None => {}
-            }
+            faults.extend(self.fault(&cells, row, &mut seen).map(|fault| (row, fault)));
             for (from, to) in &self.copies {
                 let (from, to) = (row * cells.slots + from, row * cells.slots + to);
                 if cells.spans[to].is_missing() {

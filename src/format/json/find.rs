@@ -11,6 +11,13 @@ use crate::format::late::Find;
 use crate::format::span::{Cells, Record, Span};
 use crate::format::{Chunk, Framed, Records};
 
+/// What some editors put at the head of a file.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// How far the walk may look beyond the end of a framed record: enough for its wide loads, too little for a torn record
+/// to run through all that follow.
+const LOOK_AHEAD_BYTES: usize = 64;
+
 /// Finds values in JSON records.
 #[derive(Debug)]
 pub(crate) struct FindJson {
@@ -27,11 +34,13 @@ impl FindJson {
     }
 
     /// Records that end at a newline. The walk itself finds the newline: the text is passed over once.
-    fn lines(&self, data: &Bytes, walker: &mut Walker) -> Cells {
+    ///
+    /// `begins`: the chunk may begin with a byte order mark, being the first of a file.
+    fn lines(&self, data: &Bytes, begins: bool, walker: &mut Walker) -> Cells {
         let text = data.as_ref();
         // Room for records of 128 bytes; smaller ones make it grow.
         let mut cells = Cells::new(data.clone(), self.slots, text.len() / 128 + 1);
-        let (mut at, mut number) = (0, 0);
+        let (mut at, mut number) = (if begins && text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 }, 0);
         while at < text.len() {
             let start = skip_blank::<true>(text, at);
             if matches!(text.get(start), None | Some(b'\n')) {
@@ -77,6 +86,7 @@ impl FindJson {
             if start > end || end > text.len() {
                 return Err(Error::bug(format!("record {number} is said to lie at {start} to {end} of {} bytes", text.len())));
             }
+            let text = &text[..text.len().min(end + LOOK_AHEAD_BYTES)];
             let from = cells.spans.len();
             cells.spans.resize(from + self.slots, Span::MISSING);
             let object = skip_blank::<false>(text, start);
@@ -117,7 +127,7 @@ impl Find for FindJson {
     fn find(&self, chunk: &Chunk) -> Result<Cells> {
         let mut walker = self.walkers.lock().pop().unwrap_or_else(|| Walker::new(&self.layout));
         let cells = match &chunk.records {
-            Records::Lines(data) => Ok(self.lines(data, &mut walker)),
+            Records::Lines(data) => Ok(self.lines(data, chunk.base_offset == 0, &mut walker)),
             Records::Framed(framed) => self.framed(framed, &mut walker),
             Records::Rows(_) => Err(Error::bug("the json format was given columns")),
         };

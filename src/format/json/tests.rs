@@ -125,6 +125,14 @@ fn a_record_that_is_not_one_object_is_refused_and_its_neighbours_are_not() {
 }
 
 #[test]
+fn a_byte_order_mark_is_skipped_at_the_head_of_a_file_only() {
+    let decoder = decoder(&[], spec(vec![column("a", DataType::Int64)], vec![]));
+    let text = "\u{feff}{\"a\":1}\n{\"a\":2}";
+    let offsets = |base_offset| decode(&decoder, &Chunk { base_offset, ..lines(text) }).offsets;
+    assert_eq!((offsets(0), offsets(100)), (vec![0, 1], vec![101]));
+}
+
+#[test]
 fn a_tombstone_is_refused_and_what_stands_beside_records_can_be_read() {
     let beside = |name: &str, data_type| DecodeColumn {
         field: Arc::new(Field::new(name, data_type, true)),
