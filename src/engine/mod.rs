@@ -2,35 +2,34 @@
 //! doors and an embedding program all stand on.
 //!
 //! ```text
-//!  project ─ load ─▶ catalog + pipelines ─ start ─▶ running pipeline ─▶ live tables ◀─ queries
+//!  project ─ builder.rs ─▶ catalog + graph ─ start ─▶ running pipeline ─▶ live tables ◀─ queries
 //! ```
 //! Comes in: a project. Goes out: a [`Running`] pipeline, tables to query. Always holds: `load` touches nothing
-//! outside and tells every fault in one go. Read this file first.
+//! outside and tells every fault in one go. Read `builder.rs` first.
 
+mod builder;
 mod live;
+pub mod stream;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connector::feed::Feed;
 use crate::connector::registry::Environment;
 use crate::dataflow::coordinator::Ended;
-use crate::dataflow::dead_letter;
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::live::{LiveSink, publisher};
 use crate::dataflow::pipeline::{self, Pipeline, Restore, Stopper};
 use crate::error::{Error, Place, Result, did_you_mean};
 use crate::metrics::Metrics;
-use crate::project::{Origin, Project, Settings};
+use crate::project::{Project, Settings};
 use crate::sql::catalog::{Catalog, Entry};
-use crate::sql::lower::{self, Connected, Target};
-use crate::sql::plan::Planner;
-use crate::sql::statement::{Insert, Query, Spanned, Statement, parse};
-use crate::state::{Checkpoints, SHARDS, Store};
+use crate::sql::statement::Query;
+use crate::state::{Checkpoints, SHARDS};
 use crate::table::Tables;
-use crate::time::parse_duration;
+
+pub use builder::Builder;
 
 /// Everything that a project means, ready to run.
 pub struct Engine {
@@ -70,94 +69,7 @@ impl Running {
 impl Engine {
     /// Reads, plans and checks a project. All faults are told at once; nothing outside is touched.
     pub fn load(project: Project) -> Result<Engine> {
-        Self::load_with(project, Catalog::new())
-    }
-
-    /// The same, over a catalog that holds functions (or tables) of the caller's own.
-    pub fn load_with(mut project: Project, mut catalog: Catalog) -> Result<Engine> {
-        let mut faults = Vec::new();
-        let mut inserts: Vec<(Insert, Place)> = Vec::new();
-        let mut views = Vec::new();
-        let mut queries = BTreeMap::new();
-        for script in std::mem::take(&mut project.texts) {
-            let statements = match parse(&script.text, &script.name) {
-                Ok(statements) => statements,
-                Err(fault) => {
-                    faults.push(fault);
-                    continue;
-                }
-            };
-            if let [Spanned { value: Statement::Query(query), .. }] = statements.as_slice() {
-                queries.insert(stem(&script.name), query.clone());
-                continue;
-            }
-            for statement in statements {
-                let place = statement.place.clone();
-                let done = match &statement.value {
-                    Statement::Set { key, value } => project.settings.set(&key.value, value, Origin::Sql, key.place.clone()),
-                    Statement::Reset { key } => {
-                        project.settings.reset(key.as_ref().map(|key| key.value.as_str()));
-                        Ok(())
-                    }
-                    Statement::Insert(insert) => {
-                        inserts.push((insert.clone(), place));
-                        Ok(())
-                    }
-                    Statement::StatementSet(set) => {
-                        inserts.extend(set.iter().map(|insert| (insert.clone(), insert.table.place.clone())));
-                        Ok(())
-                    }
-                    Statement::CreateMaterializedView(view) => {
-                        views.push((view.name.value.clone(), place));
-                        catalog.apply(&statement).map(|_| ())
-                    }
-                    Statement::Query(_) => Err(Error::input(
-                        "a SELECT among other statements shows nothing here: INSERT INTO a table ('connector' = 'print' writes to the terminal), or put it into a file of its own",
-                    )),
-                    Statement::Explain(_) | Statement::Describe(_) | Statement::ShowTables | Statement::ShowViews | Statement::ShowSet => {
-                        Err(Error::input("this statement asks for an answer: use it in `eagre sql`"))
-                    }
-                    _ => catalog.apply(&statement).map(|_| ()),
-                };
-                if let Err(fault) = done {
-                    faults.push(fault.at(statement.place.clone()));
-                }
-            }
-        }
-
-        let mut pipelines = Vec::new();
-        for (insert, place) in inserts {
-            match Planner::new(&catalog).plan_insert(&insert) {
-                Ok(planned) => pipelines.push(lower::Pipeline { target: Target::Table(planned.table), plan: planned.rows, place }),
-                Err(fault) => faults.push(fault.at(place)),
-            }
-        }
-        for (name, place) in views {
-            match view_pipeline(&catalog, &name, place) {
-                Ok(pipeline) => pipelines.push(pipeline),
-                Err(fault) => faults.push(fault),
-            }
-        }
-        if let Some(fault) = Error::all(faults) {
-            return Err(fault);
-        }
-        let settings = project.settings.resolve()?;
-        for key in project.settings.without_effect() {
-            tracing::debug!("SET '{key}' has no effect here");
-        }
-        let name = project.pipeline(&settings)?;
-        let checkpoints = Checkpoints::new(Store::open(&project.checkpoint_dir(&settings)?)?);
-        let metrics = Metrics::default();
-        let environment = Environment::new(&project.base_dir, project.data_dir(&settings), &name);
-        let tables = Tables::new(metrics.clone());
-        let live = live::Registering { tables: &tables };
-        let outside = Connected { environment: &environment, live: &live };
-        let graph = lower::lower(&pipelines, &outside, lower::Options::default())?;
-        let dead_letters = Arc::new(LiveSink::dead_letters(&tables, dead_letter::schema())?);
-        let catalog = Arc::new(catalog);
-        let engine = Engine { catalog, queries, tables, metrics, environment, settings, name, checkpoints, graph, dead_letters };
-        engine.check_endless_sinks()?;
-        Ok(engine)
+        Builder::new(project).build()
     }
 
     /// A sink that only makes sense for input that ends must not be fed for ever.
@@ -261,28 +173,4 @@ impl Engine {
     pub fn queries(&self) -> impl Iterator<Item = (&str, &Query)> {
         self.queries.iter().map(|(name, query)| (name.as_str(), query))
     }
-}
-
-/// The pipeline behind a materialized view.
-fn view_pipeline(catalog: &Catalog, name: &str, place: Place) -> Result<lower::Pipeline> {
-    let Entry::MaterializedView(view, _) = catalog.find(name)? else {
-        return Err(Error::bug(format!("'{name}' was declared a materialized view and is none")));
-    };
-    let mut retention_micros = None;
-    for (key, option) in &view.options {
-        match key.as_str() {
-            "retention" => retention_micros = Some(parse_duration(&option.value).map_err(|e| e.at(option.place.clone()))?),
-            other => {
-                let near = did_you_mean(other, ["retention"]);
-                return Err(Error::input(format!("materialized view '{name}': unknown option '{other}'{near}")).at(option.place.clone()));
-            }
-        }
-    }
-    let plan = Planner::new(catalog).plan_query(&view.query)?;
-    let primary_key = view.primary_key.iter().map(|key| key.value.clone()).collect();
-    Ok(lower::Pipeline { target: Target::View { name: name.to_owned(), primary_key, retention_micros }, plan, place })
-}
-
-fn stem(file: &str) -> String {
-    Path::new(file).file_stem().map_or_else(|| file.to_owned(), |stem| stem.to_string_lossy().into_owned())
 }

@@ -8,19 +8,21 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 
 use super::catalog::ColumnKind;
 use super::declared::DeclaredTable;
-use super::statement::Insert;
+use super::statement::Name;
 use super::types;
-use crate::error::{Error, Result, did_you_mean};
+use crate::error::{Error, Place, Result, did_you_mean};
 
 /// `rows` with the names and types of the columns that `table` writes.
-pub(super) fn fit(rows: LogicalPlan, table: &DeclaredTable, insert: &Insert) -> Result<LogicalPlan> {
-    let sink = &insert.table.value;
+///
+/// `columns`: those that are named, or all; `place`: where the query stands.
+pub(super) fn fit(rows: LogicalPlan, table: &DeclaredTable, columns: Option<&[Name]>, place: &Place) -> Result<LogicalPlan> {
+    let sink = &table.def.name;
     let written: Vec<&Field> =
         table.def.columns.iter().zip(table.schema.fields()).filter(|(c, _)| is_written(&c.kind)).map(|(_, f)| f.as_ref()).collect();
     let names = || written.iter().map(|f| f.name().as_str());
     // Per written column: which column of the query.
     let mut sources: BTreeMap<&str, usize> = BTreeMap::new();
-    let wanted = match &insert.columns {
+    let wanted = match columns {
         None => {
             sources.extend(names().enumerate().map(|(at, name)| (name, at)));
             written.len()
@@ -43,14 +45,14 @@ pub(super) fn fit(rows: LogicalPlan, table: &DeclaredTable, insert: &Insert) -> 
         let query: Vec<_> = given.fields().iter().map(|f| f.name().as_str()).collect();
         return Err(Error::input(format!(
             "'{sink}' takes {wanted} columns ({}), the query gives {} ({})",
-            match &insert.columns {
+            match columns {
                 None => names().collect::<Vec<_>>().join(", "),
                 Some(columns) => columns.iter().map(|c| c.value.as_str()).collect::<Vec<_>>().join(", "),
             },
             query.len(),
             query.join(", ")
         ))
-        .at(insert.query.place.clone()));
+        .at(place.clone()));
     }
     let mut errors = Vec::new();
     let mut exprs = Vec::with_capacity(written.len());
@@ -68,7 +70,7 @@ pub(super) fn fit(rows: LogicalPlan, table: &DeclaredTable, insert: &Insert) -> 
                             types::name(field.data_type()),
                             field.name()
                         ))
-                        .at(insert.query.place.clone()),
+                        .at(place.clone()),
                     );
                     continue;
                 }
@@ -77,9 +79,7 @@ pub(super) fn fit(rows: LogicalPlan, table: &DeclaredTable, insert: &Insert) -> 
             }
             None if field.is_nullable() => Expr::Literal(ScalarValue::try_from(field.data_type())?, None),
             None => {
-                errors.push(
-                    Error::input(format!("'{}' of '{sink}' is NOT NULL and must be named", field.name())).at(insert.table.place.clone()),
-                );
+                errors.push(Error::input(format!("'{}' of '{sink}' is NOT NULL and must be named", field.name())).at(place.clone()));
                 continue;
             }
         };

@@ -69,9 +69,29 @@ impl<'a> Planner<'a> {
             }
         };
         let rows = self.analysed(self.query(&insert.query)?, &insert.query)?;
-        let rows = insert::fit(rows, &table, insert)?;
+        let rows = insert::fit(rows, &table, insert.columns.as_deref(), &insert.query.place)?;
         let rows = self.optimized(rows, &insert.query)?;
         Ok(PlannedInsert { table, rows })
+    }
+
+    /// A table or view as the beginning of a plan that is built by hand.
+    pub fn scan(&self, name: &str) -> Result<LogicalPlan> {
+        let source = CatalogTables { catalog: self.catalog }.table(&TableReference::bare(name))?;
+        Ok(LogicalPlanBuilder::scan(TableReference::bare(name), source, None)?.build()?)
+    }
+
+    /// A plan built by hand, analysed and optimised like that of a text.
+    pub fn finish(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        Ok(optimize(analyse(plan)?)?)
+    }
+
+    /// A plan built by hand whose rows go into `table`, as with INSERT INTO.
+    pub fn finish_insert(&self, plan: LogicalPlan, table: &str) -> Result<PlannedInsert> {
+        let Entry::Table(table) = self.catalog.find(table)? else {
+            return Err(Error::input(format!("'{table}' is a view; only tables can be inserted into")));
+        };
+        let rows = insert::fit(analyse(plan)?, table, None, &table.def.place)?;
+        Ok(PlannedInsert { table: table.clone(), rows: optimize(rows)? })
     }
 
     /// The plan of a view as declared, not yet optimised.

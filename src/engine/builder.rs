@@ -1,0 +1,193 @@
+//! From a project to an engine: texts are read in order, every INSERT and every materialized view becomes a pipeline,
+//! all pipelines become one graph. Programs may add functions, and pipelines made without SQL (`stream.rs`).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+
+use crate::connector::registry::Environment;
+use crate::dataflow::dead_letter;
+use crate::dataflow::live::LiveSink;
+use crate::engine::Engine;
+use crate::engine::live::Registering;
+use crate::engine::stream::Stream;
+use crate::error::{Error, Place, Result};
+use crate::metrics::Metrics;
+use crate::project::{Origin, Project, SqlText};
+use crate::sql::catalog::{Catalog, Entry};
+use crate::sql::lower::{self, Connected};
+use crate::sql::plan::Planner;
+use crate::sql::statement::{Insert, Query, Spanned, Statement, parse};
+use crate::state::{Checkpoints, Store};
+use crate::table::Tables;
+
+/// Builds an [`Engine`].
+pub struct Builder {
+    project: Project,
+    catalog: Catalog,
+    /// INSERTs and materialized views in the order of the texts: planned once everything is declared.
+    inserts: Vec<(Insert, Place)>,
+    views: Vec<(String, Place)>,
+    /// Pipelines made without SQL.
+    pipelines: Vec<lower::Pipeline>,
+    queries: BTreeMap<String, Query>,
+    faults: Vec<Error>,
+    /// The project's texts have been read.
+    read: bool,
+}
+
+impl Builder {
+    /// Begins with a project; its texts are read when the first stream is asked for, or at the end.
+    pub fn new(project: Project) -> Self {
+        Builder {
+            project,
+            catalog: Catalog::new(),
+            inserts: Vec::new(),
+            views: Vec::new(),
+            pipelines: Vec::new(),
+            queries: BTreeMap::new(),
+            faults: Vec::new(),
+            read: false,
+        }
+    }
+
+    /// Adds a scalar function that the texts may call.
+    pub fn function(mut self, function: ScalarUDF) -> Self {
+        self.catalog.functions_mut().add_scalar(Arc::new(function));
+        self
+    }
+
+    /// Adds an aggregate function that the texts may call.
+    pub fn aggregate(mut self, function: AggregateUDF) -> Self {
+        self.catalog.functions_mut().add_aggregate(Arc::new(function));
+        self
+    }
+
+    /// A table or view of the texts as a stream to build on.
+    pub fn stream(&mut self, name: &str) -> Result<Stream> {
+        self.read_texts();
+        Ok(Stream::new(Planner::new(&self.catalog).scan(name)?))
+    }
+
+    /// Adds a pipeline that writes a stream into a declared table.
+    pub fn insert(&mut self, stream: Stream, table: &str) -> Result<()> {
+        let planned = Planner::new(&self.catalog).finish_insert(stream.plan, table)?;
+        self.pipelines.push(lower::Pipeline::insert(planned, Place::thing(table)));
+        Ok(())
+    }
+
+    /// Adds a live table that holds a stream: appended, or upserted by `primary_key`.
+    pub fn live_table(&mut self, stream: Stream, name: &str, primary_key: &[&str]) -> Result<()> {
+        let plan = Planner::new(&self.catalog).finish(stream.plan)?;
+        let primary_key = primary_key.iter().map(|key| (*key).to_owned()).collect();
+        let target = lower::Target::View { name: name.to_owned(), primary_key, retention_micros: None };
+        self.pipelines.push(lower::Pipeline { target, plan, place: Place::thing(name) });
+        Ok(())
+    }
+
+    /// Plans everything. All faults are told at once; nothing outside is touched.
+    pub fn build(mut self) -> Result<Engine> {
+        self.read_texts();
+        let mut faults = std::mem::take(&mut self.faults);
+        let mut pipelines = std::mem::take(&mut self.pipelines);
+        for (insert, place) in &self.inserts {
+            match Planner::new(&self.catalog).plan_insert(insert) {
+                Ok(planned) => pipelines.push(lower::Pipeline::insert(planned, place.clone())),
+                Err(fault) => faults.push(fault.at(place.clone())),
+            }
+        }
+        for (name, place) in &self.views {
+            match self.view(name) {
+                Ok(pipeline) => pipelines.push(pipeline),
+                Err(fault) => faults.push(fault.at(place.clone())),
+            }
+        }
+        let settings = match self.project.settings.resolve() {
+            Ok(settings) if faults.is_empty() => settings,
+            Ok(_) => return Err(Error::all(faults).unwrap_or_else(|| Error::bug("a fault was lost"))),
+            Err(fault) => return Err(faults.into_iter().rev().fold(fault, |all, fault| fault.and(all))),
+        };
+        for key in self.project.settings.without_effect() {
+            tracing::debug!("SET '{key}' has no effect here");
+        }
+        let name = self.project.pipeline(&settings)?;
+        let checkpoints = Checkpoints::new(Store::open(&self.project.checkpoint_dir(&settings)?)?);
+        let metrics = Metrics::default();
+        let environment = Environment::new(&self.project.base_dir, self.project.data_dir(&settings), &name);
+        let tables = Tables::new(metrics.clone());
+        let live = Registering { tables: &tables };
+        let outside = Connected { environment: &environment, live: &live };
+        let graph = lower::lower(&pipelines, &outside, lower::Options::default())?;
+        let dead_letters = Arc::new(LiveSink::dead_letters(&tables, dead_letter::schema())?);
+        let (catalog, queries) = (Arc::new(self.catalog), self.queries);
+        let engine = Engine { catalog, queries, tables, metrics, environment, settings, name, checkpoints, graph, dead_letters };
+        engine.check_endless_sinks()?;
+        Ok(engine)
+    }
+
+    fn view(&self, name: &str) -> Result<lower::Pipeline> {
+        let Entry::MaterializedView(view, _) = self.catalog.find(name)? else {
+            return Err(Error::bug(format!("'{name}' was declared a materialized view and is none")));
+        };
+        let plan = Planner::new(&self.catalog).plan_query(&view.query)?;
+        lower::Pipeline::view(view, plan)
+    }
+
+    fn read_texts(&mut self) {
+        if !std::mem::replace(&mut self.read, true) {
+            for text in std::mem::take(&mut self.project.texts) {
+                if let Err(fault) = self.read_text(&text) {
+                    self.faults.push(fault);
+                }
+            }
+        }
+    }
+
+    fn read_text(&mut self, text: &SqlText) -> Result<()> {
+        let statements = parse(&text.text, &text.name)?;
+        if let [Spanned { value: Statement::Query(query), .. }] = statements.as_slice() {
+            self.queries.insert(stem(&text.name), query.clone());
+            return Ok(());
+        }
+        for statement in statements {
+            if let Err(fault) = self.apply(&statement) {
+                self.faults.push(fault.at(statement.place));
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, statement: &Spanned<Statement>) -> Result<()> {
+        let place = statement.place.clone();
+        match &statement.value {
+            Statement::Set { key, value } => self.project.settings.set(&key.value, value, Origin::Sql, key.place.clone())?,
+            Statement::Reset { key } => self.project.settings.reset(key.as_ref().map(|key| key.value.as_str())),
+            Statement::Insert(insert) => self.inserts.push((insert.clone(), place)),
+            Statement::StatementSet(set) => {
+                self.inserts.extend(set.iter().map(|insert| (insert.clone(), insert.table.place.clone())));
+            }
+            Statement::CreateMaterializedView(view) => {
+                self.catalog.apply(statement)?;
+                self.views.push((view.name.value.clone(), place));
+            }
+            Statement::Query(_) => {
+                return Err(Error::input(
+                    "a SELECT among other statements shows nothing here: INSERT INTO a table ('connector' = 'print' writes to the terminal), or put it into a file of its own",
+                ));
+            }
+            Statement::Explain(_) | Statement::Describe(_) | Statement::ShowTables | Statement::ShowViews | Statement::ShowSet => {
+                return Err(Error::input("this statement asks for an answer: use it in `eagre sql`"));
+            }
+            Statement::CreateTable { .. } | Statement::CreateView(_) | Statement::Drop { .. } => {
+                self.catalog.apply(statement)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stem(file: &str) -> String {
+    Path::new(file).file_stem().map_or_else(|| file.to_owned(), |stem| stem.to_string_lossy().into_owned())
+}
