@@ -84,6 +84,9 @@ fn restore(text: &str) -> Result<Restore, String> {
 
 /// Runs the command; returns the exit code.
 pub async fn run(args: Args) -> Result<u8> {
+    // From the first moment on a signal means: stop in order.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let engine = Engine::load(args.project()?)?;
     // Doors first: a port that is taken is told before anything runs.
     let doors = Doors::open(&engine, args.serves(&engine)).await?;
@@ -93,8 +96,6 @@ pub async fn run(args: Args) -> Result<u8> {
     doors.health.set(engine.name(), PipelineState::Running);
 
     let stopper = running.stopper();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut ended = pin!(running.wait());
     let mut asked = None;
     loop {
