@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["dataflow"],
     &["connector", "operator", "table", "saga", "eventstore"],
     &["format", "log", "state"],
-    &["event", "time", "metrics"],
+    &["event", "time", "metrics", "options"],
     &["error"],
 ];
 

@@ -26,12 +26,14 @@ pub struct LineReader {
     /// Lines handed over, of all files.
     record: i64,
     chunk_bytes: usize,
+    /// Each file begins with a header line. The decoder knows that of the first; the others are left out here.
+    headers: bool,
 }
 
 impl LineReader {
     /// Opens `files` at `position`, or at the start.
-    pub fn open(files: Vec<Found>, position: Option<&Position>, chunk_bytes: usize) -> Result<Self> {
-        let mut reader = LineReader { files, file: 0, lines: None, at: 0, record: 0, chunk_bytes };
+    pub fn open(files: Vec<Found>, position: Option<&Position>, chunk_bytes: usize, headers: bool) -> Result<Self> {
+        let mut reader = LineReader { files, file: 0, lines: None, at: 0, record: 0, chunk_bytes, headers };
         if let Some(position) = position {
             let position = FilePosition::from(position)?;
             reader.file = position.index(&reader.files)?;
@@ -84,7 +86,15 @@ impl Reader for LineReader {
     async fn read(&mut self) -> Result<Next> {
         loop {
             let Some(lines) = &mut self.lines else { return Ok(Next::End) };
-            if let Some(data) = lines.next_chunk().map_err(|e| failed("reading", &self.files[self.file].path, e))? {
+            if let Some(mut data) = lines.next_chunk().map_err(|e| failed("reading", &self.files[self.file].path, e))? {
+                if self.headers && self.file > 0 && self.at == 0 {
+                    let header = memchr::memchr(b'\n', &data).map_or(data.len(), |newline| newline + 1);
+                    self.at += header as u64;
+                    data = data.slice(header..);
+                }
+                if data.is_empty() {
+                    continue;
+                }
                 let base_offset = self.record;
                 self.at += data.len() as u64;
                 self.record += count_lines(&data);

@@ -54,7 +54,8 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
     let options: FilesystemOptions = read::parse(NAME, &request.options)?;
     let location = Location::new(&options.path, &env.base_dir)?;
     let columns = Arc::new(Schema::new(request.columns.to_vec()));
-    let source = source::FilesystemSource::new(location, options.files, name, columns)?;
+    let headers = matches!(&format, FormatConfig::Csv(csv) if csv.header);
+    let source = source::FilesystemSource::new(location, options.files, name, headers, columns)?;
     Ok(ConfiguredSource { source: Arc::new(source), format })
 }
 

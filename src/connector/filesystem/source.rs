@@ -25,6 +25,8 @@ pub struct FilesystemSource {
     files: Files,
     /// Name of the format.
     format: String,
+    /// Each file begins with a header line.
+    headers: bool,
     /// The table's columns; parquet files are read and cast to them.
     columns: SchemaRef,
     chunk_bytes: usize,
@@ -34,11 +36,11 @@ pub struct FilesystemSource {
 
 impl FilesystemSource {
     /// A source over `location`; touches nothing.
-    pub fn new(location: Location, files: Files, format: String, columns: SchemaRef) -> Result<Self> {
+    pub fn new(location: Location, files: Files, format: String, headers: bool, columns: SchemaRef) -> Result<Self> {
         if location == Location::Standard && format == PARQUET {
             return Err(Error::input(format!("connector '{NAME}': '-' is read as lines; parquet needs a file")));
         }
-        Ok(FilesystemSource { location, files, format, columns, chunk_bytes: CHUNK_BYTES, found: OnceLock::new() })
+        Ok(FilesystemSource { location, files, format, headers, columns, chunk_bytes: CHUNK_BYTES, found: OnceLock::new() })
     }
 
     /// The same source, handing over chunks of about `chunk_bytes`.
@@ -105,7 +107,7 @@ impl Source for FilesystemSource {
         if self.format == PARQUET {
             Ok(Box::new(ParquetReader::open(files.to_vec(), position, self.columns.clone())?))
         } else {
-            Ok(Box::new(LineReader::open(files.to_vec(), position, self.chunk_bytes)?))
+            Ok(Box::new(LineReader::open(files.to_vec(), position, self.chunk_bytes, self.headers)?))
         }
     }
 

@@ -15,7 +15,7 @@ use crate::connector::registry::Environment;
 
 fn source(dir: &Path, path: &str, files: Files, format: &str) -> FilesystemSource {
     let location = Location::new(path, dir).unwrap();
-    FilesystemSource::new(location, files, format.into(), Arc::new(Schema::new(columns()))).unwrap().with_chunk_bytes(7)
+    FilesystemSource::new(location, files, format.into(), format == "csv", Arc::new(Schema::new(columns()))).unwrap().with_chunk_bytes(7)
 }
 
 fn write_parquet(path: &Path, numbers: std::ops::Range<i64>) {
@@ -40,6 +40,16 @@ async fn lines_of_plain_and_packed_files_keep_the_contract() {
     assert_eq!(partitions, [lines.clone(), lines.clone(), lines.clone(), vec![]]);
     let sequence = check_source(&source(dir.path(), ".", Files::Sequence, "json")).await;
     assert_eq!(sequence, [[lines.clone(), lines.clone(), lines].concat()]);
+}
+
+#[tokio::test]
+async fn in_a_sequence_only_the_first_file_keeps_its_header() {
+    let dir = tempfile::tempdir().unwrap();
+    for (file, text) in [("a.csv", "name,n\na,1\n"), ("b.csv", "name,n\n"), ("c.csv", "name,n\nc,3\nd,4\n")] {
+        std::fs::write(dir.path().join(file), text).unwrap();
+    }
+    let sequence = check_source(&source(dir.path(), ".", Files::Sequence, "csv")).await;
+    assert_eq!(sequence, [["name,n", "a,1", "c,3", "d,4"]]);
 }
 
 #[tokio::test]
@@ -78,7 +88,7 @@ async fn a_replaced_file_is_noticed_at_restart() {
 #[test]
 fn sinks_keep_the_contract() {
     for (path, shows) in [("out", Shows::AtCommit), ("out.parquet", Shows::AtEnd)] {
-        for format in ["parquet"] {
+        for format in ["parquet", "json"] {
             let dir = tempfile::tempdir().unwrap();
             let env = Environment::new(dir.path(), dir.path().join(".eagre"), "test");
             let options = [("connector", "filesystem"), ("path", path), ("format", format)];
