@@ -201,19 +201,6 @@ impl Reader for GeneratedReader {
     }
 }
 
-/// A draw for row `number` of the random stream `stream`: the same on every machine, in any order.
-pub fn draw(stream: u64, number: u64) -> u64 {
-    mix(number ^ mix(stream))
-}
-
-/// SplitMix64's output function.
-pub fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
-}
-
 /// `'start-time'`: a timestamp as SQL or RFC 3339 writes it, or milliseconds since 1970; in microseconds.
 pub fn parse_start_time(text: &str) -> Result<i64> {
     if let Ok(millis) = text.trim().parse::<i64>() {

@@ -6,6 +6,7 @@
 //! is visible outside before `commit`. Every connector passes the contract tests of `tests/`. Read `filesystem/` first.
 
 pub mod blackhole;
+pub mod chance;
 #[cfg(test)]
 mod contract;
 pub mod datagen;

@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Fields};
 
 use super::options::{FieldKind, FieldOptions};
 use super::{FIELDS, NAME};
-use crate::connector::generated::{draw, mix};
+use crate::connector::chance::{draw, mix};
 use crate::connector::options as read;
 use crate::error::{Error, Result};
 

@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use super::options::Kind;
-use crate::connector::generated::draw;
+use crate::connector::chance::{Zipf, draw};
 
 /// Events that make a round: 1 person, 3 auctions, 46 bids.
 const ROUND: u64 = 50;
@@ -120,20 +120,10 @@ impl Event {
     }
 }
 
-/// How far back from the newest: 0 with the greatest weight, falling as 1 / (rank + 1)^0.7.
+/// How far back from the newest.
 fn hot(draw: u64) -> i64 {
-    static SUMS: OnceLock<Vec<u64>> = OnceLock::new();
-    let sums = SUMS.get_or_init(|| {
-        let weights = (0..HOT).map(|rank| (1e9 / (rank as f64 + 1.0).powf(0.7)) as u64);
-        weights
-            .scan(0, |sum, weight| {
-                *sum += weight;
-                Some(*sum)
-            })
-            .collect()
-    });
-    let all = sums.last().copied().unwrap_or(1);
-    sums.partition_point(|sum| *sum <= draw % all) as i64
+    static NEWEST: OnceLock<Zipf> = OnceLock::new();
+    NEWEST.get_or_init(|| Zipf::new(HOT)).rank(draw) as i64
 }
 
 #[cfg(test)]
