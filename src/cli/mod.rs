@@ -2,6 +2,11 @@
 //!
 //! Results go to stdout, everything else to stderr. A command returns an error with a kind; the exit code follows it.
 
+mod bench;
+mod check;
+mod checkpoints;
+mod explain;
+mod init;
 mod output;
 mod project_args;
 mod run;
@@ -13,7 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Flink SQL in one binary: event topics in, windows, joins and patterns over event time, live Arrow tables and topics out.
 #[derive(Debug, Parser)]
@@ -34,9 +39,14 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Args),
     Run(run::Args),
     Sql(sql::Args),
+    Check(check::Args),
+    Explain(explain::Args),
     Topics(topics::Args),
+    Checkpoints(checkpoints::Args),
+    Bench(bench::Args),
 }
 
 /// Parses the arguments, runs the command, tells errors, returns the exit code.
@@ -52,9 +62,14 @@ pub fn main() -> ExitCode {
     };
     let done: Result<u8> = runtime.block_on(async {
         match cli.command {
+            Command::Init(args) => init::run(args).await,
             Command::Run(args) => run::run(args).await,
             Command::Sql(args) => sql::run(args).await,
+            Command::Check(args) => check::run(args).await,
+            Command::Explain(args) => explain::run(args).await,
             Command::Topics(args) => topics::run(args).await,
+            Command::Checkpoints(args) => checkpoints::run(args).await,
+            Command::Bench(args) => bench::run(args).await,
         }
     });
     runtime.shutdown_background();
@@ -76,4 +91,20 @@ fn log_to_stderr(format: LogFormat) {
         LogFormat::Text => builder.without_time().init(),
         LogFormat::Json => builder.json().init(),
     }
+}
+
+/// Writes a result to standard output; a reader that went away is no fault.
+fn print(text: &str) -> Result<()> {
+    use std::io::Write as _;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::failed("writing to standard output").because(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A progress line on a terminal; nothing elsewhere.
+fn progress(what: &'static str) -> indicatif::ProgressBar {
+    use indicatif::{ProgressBar, ProgressStyle};
+    let style = ProgressStyle::with_template("{spinner} {human_pos} {msg}, {per_sec}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    ProgressBar::new_spinner().with_style(style).with_message(what)
 }

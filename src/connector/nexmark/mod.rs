@@ -12,13 +12,16 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use self::columns::Column;
-use self::event::Event;
-use self::options::{Kind, NexmarkOptions};
+use self::options::NexmarkOptions;
+
 use super::generated::{GeneratedSource, Maker, Rate, Schedule, parse_start_time};
 use super::options as read;
 use super::registry::{ConfiguredSource, TableRequest};
 use crate::error::{Error, Result};
 use crate::format::FormatConfig;
+
+pub use self::event::Event;
+pub use self::options::Kind;
 
 /// Its name in `'connector'`.
 pub const NAME: &str = "nexmark";

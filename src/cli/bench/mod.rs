@@ -1,0 +1,158 @@
+//! `eagre bench`: known queries over made-up events, and how many events a second they take.
+//!
+//! The events are files of JSON lines (`data.rs`), so that decoding is measured, too. Same events on every machine.
+
+mod data;
+mod usage;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::ValueEnum;
+
+use self::data::Input;
+use super::output::{Format, Rows};
+use crate::dataflow::pipeline::Restore;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::project::{Origin, Project, SqlText};
+
+/// Run known queries over made-up events and tell events per second, and per second of processor time.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Workloads [default: all].
+    #[arg(value_enum)]
+    workloads: Vec<Workload>,
+    /// Events to make.
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    events: u64,
+    /// Worker threads, decoding included.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    parallelism: usize,
+    /// Files that the events are split into, each a partition [default: the parallelism].
+    #[arg(long, value_name = "N")]
+    partitions: Option<u32>,
+    /// Runs of each workload; the median is told.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    runs: usize,
+    /// Keep the events (and the results) here, and use those that are there [default: a folder that is removed].
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// How the answer looks.
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+}
+
+/// A query that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Workload {
+    /// Parsing only: nothing passes the filter.
+    W0,
+    /// Count and sum per customer and minute.
+    W1,
+    /// Interval join of customer and order events.
+    W2,
+    /// Counts over the last hour per customer.
+    W3,
+    /// Filter and projection to a file.
+    W4,
+    /// Nexmark 5: auctions with the most bids, hopping windows.
+    Q5,
+    /// Nexmark 7: the highest bid, tumbling windows.
+    Q7,
+    /// Nexmark 8: persons who opened auctions as they came.
+    Q8,
+}
+
+impl Workload {
+    /// Its SQL, with `$DATA` for the folder of events and `$OUT` for the file of results.
+    fn sql(self) -> &'static str {
+        match self {
+            Workload::W0 => concat!(include_str!("sql/events.sql"), include_str!("sql/w0.sql")),
+            Workload::W1 => concat!(include_str!("sql/events.sql"), include_str!("sql/w1.sql")),
+            Workload::W2 => include_str!("sql/w2.sql"),
+            Workload::W3 => concat!(include_str!("sql/events.sql"), include_str!("sql/w3.sql")),
+            Workload::W4 => concat!(include_str!("sql/events.sql"), include_str!("sql/w4.sql")),
+            Workload::Q5 => concat!(include_str!("sql/auctions.sql"), include_str!("sql/q5.sql")),
+            Workload::Q7 => concat!(include_str!("sql/auctions.sql"), include_str!("sql/q7.sql")),
+            Workload::Q8 => concat!(include_str!("sql/auctions.sql"), include_str!("sql/q8.sql")),
+        }
+    }
+
+    /// The inputs that it reads.
+    fn inputs(self) -> &'static [Input] {
+        match self {
+            Workload::W2 => &[Input::Customers, Input::Orders],
+            Workload::W0 | Workload::W1 | Workload::W3 | Workload::W4 => &[Input::Events],
+            Workload::Q5 | Workload::Q7 => &[Input::Bids],
+            Workload::Q8 => &[Input::Auctions, Input::Persons],
+        }
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// What a run took.
+#[derive(Debug, Clone, Copy)]
+struct Took {
+    seconds: f64,
+    cpu_seconds: f64,
+}
+
+/// Runs the command; returns the exit code.
+pub async fn run(args: Args) -> Result<u8> {
+    let kept = args.dir.clone();
+    let dir = kept.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("eagre-bench-{}", std::process::id())));
+    let done = measure(&args, &dir).await;
+    if kept.is_none() && dir.exists() {
+        std::fs::remove_dir_all(&dir).map_err(|e| Error::failed(format!("removing '{}'", dir.display())).because(e))?;
+    }
+    super::print(&done?)?;
+    Ok(0)
+}
+
+async fn measure(args: &Args, dir: &Path) -> Result<String> {
+    let all = Workload::value_variants();
+    let workloads = if args.workloads.is_empty() { all } else { args.workloads.as_slice() };
+    let partitions = args.partitions.unwrap_or(args.parallelism as u32).max(1);
+    let data = dir.join(format!("{}-{partitions}", args.events));
+    let progress = super::progress("events made");
+    let made = data::make(&data, args.events, partitions, workloads.iter().flat_map(|w| w.inputs()), &mut |events| {
+        progress.set_position(events);
+    })?;
+    progress.finish_and_clear();
+
+    let mut rows = Rows::new(["workload", "events", "seconds", "events_per_second", "events_per_cpu_second"]);
+    for workload in workloads {
+        let events: u64 = workload.inputs().iter().map(|input| made.count(*input)).sum::<Result<u64>>()?;
+        let mut runs = Vec::new();
+        for _ in 0..args.runs.max(1) {
+            runs.push(run_once(*workload, &data, dir, args.parallelism).await?);
+        }
+        runs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        let median = runs[runs.len() / 2];
+        rows.push([
+            workload.name(),
+            events.to_string(),
+            format!("{:.3}", median.seconds),
+            format!("{:.0}", events as f64 / median.seconds),
+            format!("{:.0}", events as f64 / median.cpu_seconds),
+        ]);
+    }
+    rows.text(args.format)
+}
+
+/// One run from the SQL text to the last row on disk.
+async fn run_once(workload: Workload, data: &Path, dir: &Path, parallelism: usize) -> Result<Took> {
+    let out = dir.join("out").join(format!("{}.jsonl", workload.name()));
+    let text = workload.sql().replace("$DATA", &data.display().to_string()).replace("$OUT", &out.display().to_string());
+    let mut project = Project::of_texts("bench", dir, vec![SqlText { name: format!("{}.sql", workload.name()), text }]);
+    let place = || crate::error::Place::thing("bench");
+    project.settings.set("parallelism", &parallelism.to_string(), Origin::Flag, place())?;
+    let (begun, cpu) = (Instant::now(), usage::cpu_seconds()?);
+    let engine = Engine::load(project)?;
+    engine.start(Restore::None, true).await?.wait().await?;
+    Ok(Took { seconds: begun.elapsed().as_secs_f64(), cpu_seconds: usage::cpu_seconds()? - cpu })
+}
