@@ -3,6 +3,7 @@
 
 mod cases;
 mod digests;
+mod doors;
 mod house;
 mod kill;
 mod workload;

@@ -89,11 +89,11 @@ pub async fn run(args: Args) -> Result<u8> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let engine = Engine::load(args.project()?)?;
     // Doors first: a port that is taken is told before anything runs.
-    let doors = Doors::open(&engine, args.serves(&engine)).await?;
+    let mut doors = Doors::open(&engine, args.serves(&engine)).await?;
     let running = engine.start(args.restore, args.allow_state_loss).await?;
     tracing::info!("{}: {}", engine.name(), running.start);
-    doors.tell();
     doors.health.set(engine.name(), PipelineState::Running);
+    doors.serve();
 
     let stopper = running.stopper();
     let mut ended = pin!(running.wait());

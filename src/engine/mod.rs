@@ -9,6 +9,7 @@
 
 mod builder;
 mod live;
+mod stored;
 pub mod stream;
 
 use std::collections::BTreeMap;
@@ -27,9 +28,10 @@ use crate::project::{Project, Settings};
 use crate::sql::catalog::{Catalog, Entry};
 use crate::sql::statement::Query;
 use crate::state::{Checkpoints, SHARDS};
-use crate::table::Tables;
+use crate::table::{LiveSchema, Tables};
 
 pub use builder::Builder;
+pub use stored::StoredSchema;
 
 /// Everything that a project means, ready to run.
 pub struct Engine {
@@ -139,6 +141,11 @@ impl Engine {
     /// Tables, views and functions as declared.
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
+    }
+
+    /// Live tables and what the declared tables hold now, as a query of `eagre sql` reads them.
+    pub fn stored(&self) -> StoredSchema {
+        StoredSchema::new(Arc::new(LiveSchema::new(self.tables.clone())), self.catalog.clone(), self.environment.clone())
     }
 
     /// The live tables.

@@ -28,7 +28,7 @@ pub struct Connection {
 impl Connection {
     /// A new one.
     pub fn new(queries: Queries) -> Self {
-        Connection { context: queries.session(), catalog: queries.catalog().as_ref().clone(), queries }
+        Connection { context: queries.command_line_session(), catalog: queries.catalog().as_ref().clone(), queries }
     }
 
     /// Reads a text of one or more statements; `name` is the text's name in messages.

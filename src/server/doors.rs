@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 
 use crate::dataflow::graph::NodeKind;
@@ -26,18 +27,21 @@ pub struct Doors {
     ports: Option<(SocketAddr, SocketAddr)>,
     /// The data directory is ours while they are open.
     _claim: Claim,
+    /// What is to serve them.
+    waiting: Vec<BoxFuture<'static, ()>>,
     /// What serves them.
-    _serving: JoinSet<()>,
+    serving: JoinSet<()>,
 }
 
 impl Doors {
     /// Takes the data directory, opens its socket for the command line and, if `serve`, listens where the settings say.
+    /// Who connects waits until [`Doors::serve`].
     pub async fn open(engine: &Engine, serve: bool) -> Result<Doors> {
         let settings = engine.settings();
         let (claim, socket) = Claim::take(&engine.environment().data_dir)?;
         let queries = queries_of(engine)?;
         let health = Health::new(engine.metrics().clone());
-        let mut serving = JoinSet::new();
+        let mut waiting: Vec<BoxFuture<'static, ()>> = Vec::new();
         let mut ports = None;
         if serve {
             let guard = Guard::new(settings.listen_token.clone(), tls_files(settings)?.as_ref())?;
@@ -45,20 +49,23 @@ impl Doors {
             let web = listen("--http-listen", &settings.http_listen.to_string(), &guard).await?;
             let unknown = |e| Error::failed("a listener has no address").because(e);
             ports = Some((pg.local_addr().map_err(unknown)?, web.local_addr().map_err(unknown)?));
-            serving.spawn(pgwire::serve(pg, queries.clone(), guard.clone()));
+            waiting.push(Box::pin(pgwire::serve(pg, queries.clone(), guard.clone())));
             let door = HttpDoor { queries: queries.clone(), metrics: engine.metrics().clone(), health: health.clone(), guard };
-            serving.spawn(async move {
+            waiting.push(Box::pin(async move {
                 if let Err(error) = http::serve(web, door).await {
                     tracing::error!("{error}");
                 }
-            });
+            }));
         }
-        serving.spawn(socket::serve(socket, queries, health.clone(), calls(engine)));
-        Ok(Doors { health, ports, _claim: claim, _serving: serving })
+        waiting.push(Box::pin(socket::serve(socket, queries, health.clone(), calls(engine))));
+        Ok(Doors { health, ports, _claim: claim, waiting, serving: JoinSet::new() })
     }
 
-    /// Says where the doors are.
-    pub fn tell(&self) {
+    /// Lets everybody in, now that the tables show what they held before, and says where the doors are.
+    pub fn serve(&mut self) {
+        for door in self.waiting.drain(..) {
+            self.serving.spawn(door);
+        }
         if let Some((pg, web)) = &self.ports {
             tracing::info!("tables: psql -h {} -p {} · http://{web}/tables · health: http://{web}/health", pg.ip(), pg.port());
         }
@@ -76,7 +83,8 @@ pub fn queries_of(engine: &Engine) -> Result<Queries> {
         timeout: Duration::from_micros(settings.query_timeout_micros as u64),
         ..QueryLimits::default()
     };
-    Queries::new(engine.tables().clone(), system, Arc::clone(engine.catalog()), &limits)
+    let queries = Queries::new(engine.tables().clone(), system, Arc::clone(engine.catalog()), &limits)?;
+    queries.with_command_line(Arc::new(engine.stored()))
 }
 
 /// Half a TLS identity is a fault, not a door without encryption.

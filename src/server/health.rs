@@ -75,6 +75,8 @@ impl Health {
         let inner = self.inner.lock();
         let failed = inner.pipelines.values().any(|state| matches!(state, PipelineState::Failed(_)));
         let marks = self.metrics.values().into_iter().filter(|(name, _, _)| name == "eagre_watermark_micros").map(|v| v.2);
+        // A source without event time leaves its gauge at zero.
+        let marks = marks.filter(|micros| *micros != 0);
         Report {
             status: match (failed, inner.troubles.is_empty()) {
                 (true, _) => "failed",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList};
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, SchemaProvider};
 use datafusion::common::ParamValues;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
@@ -59,6 +59,8 @@ pub struct Queries {
     catalog: Arc<Catalog>,
     /// What each connection's own context starts from, so that no `SET` of one is seen by another.
     session: SessionState,
+    /// The same for the command line, which reads declared tables too.
+    command_line: SessionState,
     timeout: Duration,
 }
 
@@ -95,7 +97,30 @@ impl Queries {
         schemas.register_schema("system", Arc::new(system))?;
         context.register_catalog(CATALOG, schemas);
         setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| Error::from(*error))?;
-        Ok(Queries { tables, catalog, session: context.state(), timeout: limits.timeout })
+        let session = context.state();
+        Ok(Queries { tables, catalog, command_line: session.clone(), session, timeout: limits.timeout })
+    }
+
+    /// Lets the command line read `schema` (live tables among others) in place of the live tables alone.
+    pub fn with_command_line(mut self, schema: Arc<dyn SchemaProvider>) -> Result<Self> {
+        let list = Arc::new(MemoryCatalogProviderList::new());
+        let schemas = Arc::new(MemoryCatalogProvider::new());
+        if let Some(all) = self.session.catalog_list().catalog(CATALOG) {
+            for name in all.schema_names() {
+                if let Some(schema) = all.schema(&name) {
+                    schemas.register_schema(&name, schema)?;
+                }
+            }
+        }
+        schemas.register_schema(SCHEMA, schema)?;
+        list.register_catalog(CATALOG.to_owned(), schemas);
+        self.command_line = SessionStateBuilder::new_from_existing(self.session.clone()).with_catalog_list(list).build();
+        Ok(self)
+    }
+
+    /// A context for one connection of the command line.
+    pub fn command_line_session(&self) -> SessionContext {
+        SessionContext::new_with_state(self.command_line.clone())
     }
 
     /// A context of its own, for one connection.

@@ -220,9 +220,9 @@ fn numbers(values: impl IntoIterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(values.into_iter().collect::<Int64Array>())
 }
 
-/// Microseconds as TIMESTAMP_LTZ; a watermark of minus or plus infinity is NULL.
+/// Microseconds as TIMESTAMP_LTZ. NULL: a watermark of minus or plus infinity, or none at all (its gauge is at zero).
 fn times(values: impl IntoIterator<Item = Option<i64>>) -> ArrayRef {
-    let finite = values.into_iter().map(|micros| micros.filter(|m| *m != i64::MIN && *m != i64::MAX));
+    let finite = values.into_iter().map(|micros| micros.filter(|m| ![i64::MIN, 0, i64::MAX].contains(m)));
     Arc::new(finite.collect::<TimestampMicrosecondArray>().with_timezone("+00:00"))
 }
 
