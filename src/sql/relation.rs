@@ -7,15 +7,19 @@
 //! | `CUMULATE` | `DATA, TIMECOL, STEP, SIZE [, OFFSET]` |
 //! | `SESSION` | `DATA [PARTITION BY …], TIMECOL, GAP` |
 //!
+//! `UNNEST(xs) AS t(a, b)` of an array of ROWs gets a column per field here.
+//!
 //! DataFusion's own planner drops modifiers of a table that it does not know (`FOR SYSTEM_TIME AS OF` would become a
 //! plain scan): [`unclaimed`] refuses each of them by name.
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::functions::core::get_field;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Spanned as _, TableFactor, TableVersion,
 };
@@ -54,12 +58,31 @@ impl RelationPlanner for WindowFunctions {
                 let Some(kind) = Function::of(&name) else { return Err(fault(format!("no table function '{name}'"), name.span())) };
                 ((kind, name), args.args, alias)
             }
+            TableFactor::UNNEST { alias: alias @ Some(_), array_exprs, with_offset, with_offset_alias, with_ordinality } => {
+                let bare = TableFactor::UNNEST { alias: None, array_exprs, with_offset, with_offset_alias, with_ordinality };
+                let plan = fields_as_columns(context.plan(bare)?)?;
+                return Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))));
+            }
             other => return Ok(RelationPlanning::Original(Box::new(other))),
         };
         let (function, name) = function;
         let plan = Arguments::read(function, &name, args)?.plan(context)?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
+}
+
+/// The elements of an array of ROWs have a column per field, as in Flink.
+fn fields_as_columns(elements: LogicalPlan) -> DfResult<LogicalPlan> {
+    let schema = elements.schema().clone();
+    let [element] = &schema.fields()[..] else { return Ok(elements) };
+    let DataType::Struct(fields) = element.data_type() else { return Ok(elements) };
+    let Some(element) = schema.columns().into_iter().next() else { return Ok(elements) };
+    let get = get_field();
+    let columns = fields.iter().map(|field| {
+        let name = Expr::Literal(ScalarValue::Utf8View(Some(field.name().clone())), None);
+        get.call(vec![Expr::Column(element.clone()), name]).alias(field.name())
+    });
+    LogicalPlanBuilder::from(elements).project(columns)?.build()
 }
 
 /// What stands behind a table and nobody here plans: its text for a message, and its place.

@@ -36,6 +36,7 @@ use super::relation::WindowFunctions;
 use super::scope::{self, Scope, Tables};
 use super::statement::Query;
 use super::types::FlinkTypes;
+use super::{lateral_unnest, place};
 use crate::error::{Error, Result, did_you_mean};
 use window_exec::WindowPlanner;
 
@@ -78,7 +79,8 @@ impl QueryPlanner for Planner {
 pub async fn plan(context: &SessionContext, catalog: &Catalog, query: &Query) -> Result<LogicalPlan> {
     let tables = Registered::resolve(context, catalog, query).await?;
     let scope = Scope::new(&tables, catalog.functions());
-    query_plan(&scope, query)
+    let plan = query_plan(&scope, query)?;
+    lateral_unnest::rewrite(plan).map_err(|e| place::of_planner(&query.place.name, e).at(query.place.clone()))
 }
 
 /// `query` ready to be collected or streamed.
@@ -271,6 +273,16 @@ mod tests {
                 "1970-01-01T00:00:12 1970-01-01T00:00:17 1970-01-01T00:00:16.999Z 4",
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn arrays_become_rows_and_their_rows_columns() {
+        let context = context(&[("a", Some(1), 10), ("b", Some(2), 20)]);
+        let scalars = "SELECT k, x FROM (SELECT k, ARRAY[v, v + 1] AS xs FROM t) s CROSS JOIN UNNEST(xs) AS u(x) ORDER BY 1, 2";
+        assert_eq!(rows(&context, scalars).await, ["a 10", "a 11", "b 20", "b 21"]);
+        let structs = "SELECT s.k, u.n, u.amount FROM (SELECT k, ARRAY[CAST(ROW(k, v) AS ROW<name STRING, v INT>)] AS xs FROM t) s
+            CROSS JOIN UNNEST(s.xs) AS u(n, amount) WHERE u.amount > 10";
+        assert_eq!(rows(&context, structs).await, ["b b 20"]);
     }
 
     #[tokio::test]
