@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use crate::error::{Error, Result};
-use crate::log::{From, Log, Put, Putting, Tail, Tailed, TopicFigures};
+use crate::log::{Log, Put, Putting, Tail, TailFrom, Tailed, TopicFigures};
 use crate::server::socket::{Client, Request};
 
 /// Bytes of lines that are put in one go.
@@ -43,7 +43,7 @@ enum Command {
         topic: String,
         /// Where to begin: earliest, latest, an offset, -N (the last N of each partition), or a time like 2026-01-31T12:00:00Z.
         #[arg(long, default_value = "-10", allow_hyphen_values = true)]
-        from: From,
+        from: TailFrom,
         /// One partition only.
         #[arg(long)]
         partition: Option<u32>,
@@ -257,7 +257,7 @@ mod tests {
         let put = put_from(&topics, put(Some("n")), lines.as_bytes(), &ProgressBar::hidden()).await.unwrap();
         assert_eq!((put.lines, put.records), (50_000, 50_000));
         let mut out = Vec::new();
-        let tail = Tail { topic: "orders".into(), partition: None, from: From::Earliest, limit: None, follow: false, stands: vec![] };
+        let tail = Tail { topic: "orders".into(), partition: None, from: TailFrom::Earliest, limit: None, follow: false, stands: vec![] };
         tail_to(&topics, tail, &mut out).await.unwrap();
         let lines: Vec<serde_json::Value> =
             out.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()).collect();

@@ -154,6 +154,7 @@ pub fn check_sink(new: &dyn Fn() -> Arc<dyn Sink>, shown: &dyn Fn() -> Vec<Strin
 
     // Killed between the manifest and the commit: the third one commits again, more than once.
     let mut third = Run::start(new(), Some(&epoch_2), 3);
+    expect(before_end(0..9), "the restart itself commits what the checkpoint names");
     third.sink.commit(2, &epoch_2).unwrap();
     third.sink.commit(2, &epoch_2).unwrap();
     expect(before_end(0..9), "committed again");

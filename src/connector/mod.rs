@@ -96,9 +96,10 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     /// What the sink is, for the fingerprint.
     fn identity(&self) -> String;
 
-    /// Called once before any writer is opened. `prepared`: what the restored checkpoint names (to be committed again,
-    /// idempotently); `None` on a fresh start, where table and file sinks begin empty. Whatever was prepared after the
-    /// restored checkpoint is thrown away here.
+    /// Called once before any writer is opened. `restored`: what the restored checkpoint names, which is made visible
+    /// here unless it is already (the process may have died before the commit; nobody else commits it again); `None` on
+    /// a fresh start, where table and file sinks begin empty. Whatever was prepared after the restored checkpoint is
+    /// thrown away.
     fn start(&self, restored: Option<&[Prepared]>) -> Result<()>;
 
     /// Opens the writer of `task`. What lives in `state` is part of the checkpoint (live tables keep their rows there;

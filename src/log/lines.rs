@@ -11,8 +11,6 @@ use serde::{Deserialize, Serialize};
 use super::{Batch, Follower, Log, Record, Records, Topic, now_micros};
 use crate::error::{Error, Place, Result};
 
-/// Partitions of a topic that `put` makes.
-const DEFAULT_PARTITIONS: u32 = 4;
 /// Bytes that are read in one go from a partition.
 const PIECE_BYTES: usize = 256 << 10;
 /// How long a follower waits before it looks whether its reader is still there.
@@ -21,7 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// What to put.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Put {
-    /// Topic; made, with 4 partitions, when it is not there.
+    /// Topic; made when it is not there.
     pub topic: String,
     /// Partition; `None` = by key, or in turn.
     pub partition: Option<u32>,
@@ -39,7 +37,7 @@ pub struct Put {
 
 /// Where a tail begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum From {
+pub enum TailFrom {
     /// The first record still there.
     Earliest,
     /// Behind the last.
@@ -52,19 +50,19 @@ pub enum From {
     Time(i64),
 }
 
-impl std::str::FromStr for From {
+impl std::str::FromStr for TailFrom {
     type Err = Error;
 
     /// `earliest`, `latest`, an offset, `-N` for the last N of each partition, or a time (`2026-01-31T12:00:00Z`).
     fn from_str(text: &str) -> Result<Self> {
         match text.trim() {
-            "earliest" => Ok(From::Earliest),
-            "latest" => Ok(From::Latest),
+            "earliest" => Ok(TailFrom::Earliest),
+            "latest" => Ok(TailFrom::Latest),
             text => {
                 if let Ok(number) = text.parse::<i64>() {
-                    return Ok(if text.starts_with('-') { From::Last(number.saturating_neg()) } else { From::Offset(number) });
+                    return Ok(if text.starts_with('-') { TailFrom::Last(number.saturating_neg()) } else { TailFrom::Offset(number) });
                 }
-                let time = chrono::DateTime::parse_from_rfc3339(text).map(|time| From::Time(time.timestamp_micros()));
+                let time = chrono::DateTime::parse_from_rfc3339(text).map(|time| TailFrom::Time(time.timestamp_micros()));
                 time.map_err(|_| {
                     Error::input(format!(
                         "'{text}' is no place in a topic; expected earliest, latest, an offset, -N for the last N, or a time like 2026-01-31T12:00:00Z"
@@ -83,7 +81,7 @@ pub struct Tail {
     /// Partition; `None` = all.
     pub partition: Option<u32>,
     /// Where to begin.
-    pub from: From,
+    pub from: TailFrom,
     /// Most records to show yet; `None` = all.
     pub limit: Option<u64>,
     /// Wait for further records.
@@ -108,7 +106,7 @@ impl Log {
     /// Appends lines, each one JSON object (empty ones are passed over), and counts them in `put`. A line that is no
     /// object, or lacks the key field, is an error with its number: what stands before it has been appended.
     pub fn put_lines(&self, put: &mut Put, text: &[u8]) -> Result<()> {
-        let topic = self.topic_or_create(&put.topic, None, DEFAULT_PARTITIONS, None)?;
+        let topic = self.topic_or_create(&put.topic, None, None)?;
         let mut batch = Batch::default();
         let mut fault = None;
         for line in text.split_inclusive(|byte| *byte == b'\n') {
@@ -173,14 +171,14 @@ impl Log {
         Ok(Page { lines, records: shown, ended: false })
     }
 
-    fn offset_of(&self, topic: &Topic, partition: u32, from: From) -> Result<i64> {
+    fn offset_of(&self, topic: &Topic, partition: u32, from: TailFrom) -> Result<i64> {
         let (start, end) = (topic.start_offset(partition)?, topic.end_offset(partition)?);
         Ok(match from {
-            From::Earliest => start,
-            From::Latest => end,
-            From::Offset(offset) => offset.clamp(start, end),
-            From::Last(count) => end.saturating_sub(count.max(0)).max(start),
-            From::Time(time) => self.offset_at_time(topic, partition, time)?,
+            TailFrom::Earliest => start,
+            TailFrom::Latest => end,
+            TailFrom::Offset(offset) => offset.clamp(start, end),
+            TailFrom::Last(count) => end.saturating_sub(count.max(0)).max(start),
+            TailFrom::Time(time) => self.offset_at_time(topic, partition, time)?,
         })
     }
 }
@@ -250,7 +248,7 @@ mod tests {
         Put { topic: "orders".into(), partition: None, key_field, source: "orders.jsonl".into(), lines: 0, records: 0 }
     }
 
-    fn tail(from: From, limit: Option<u64>) -> Tail {
+    fn tail(from: TailFrom, limit: Option<u64>) -> Tail {
         Tail { topic: "orders".into(), partition: None, from, limit, follow: false, stands: Vec::new() }
     }
 
@@ -273,13 +271,13 @@ mod tests {
         log.put_lines(&mut putting, b"{\"id\":\"a\",\"n\":1}\n\n  {\"id\":\"b\",\"n\":2}\n").unwrap();
         log.put_lines(&mut putting, b"{\"id\":\"a\",\"n\":3}").unwrap();
         assert_eq!((putting.lines, putting.records), (4, 3));
-        let all = shown(&log, tail(From::Earliest, None)).await;
+        let all = shown(&log, tail(TailFrom::Earliest, None)).await;
         assert_eq!(all.len(), 3);
         let of_a: Vec<_> = all.iter().filter(|r| r["key"] == "a").collect();
         assert_eq!((of_a[0]["value"]["n"].as_i64(), of_a[1]["value"]["n"].as_i64()), (Some(1), Some(3)), "one key: in order");
         assert_eq!(of_a[0]["partition"], of_a[1]["partition"]);
-        assert_eq!(shown(&log, tail(From::Earliest, Some(2))).await.len(), 2);
-        assert_eq!(shown(&log, tail(From::Latest, None)).await.len(), 0);
+        assert_eq!(shown(&log, tail(TailFrom::Earliest, Some(2))).await.len(), 2);
+        assert_eq!(shown(&log, tail(TailFrom::Latest, None)).await.len(), 0);
         let figures = log.figures().unwrap();
         assert_eq!((figures[0].topic.as_str(), figures[0].partitions, figures[0].records), ("orders", 4, 3));
     }
@@ -303,7 +301,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = Log::open(dir.path()).unwrap();
         log.put_lines(&mut put(None), b"{\"n\":1}\n").unwrap();
-        let following = Tail { follow: true, ..tail(From::Last(10), Some(2)) };
+        let following = Tail { follow: true, ..tail(TailFrom::Last(10), Some(2)) };
         let appending = {
             let log = log.clone();
             std::thread::spawn(move || {
@@ -318,10 +316,10 @@ mod tests {
 
     #[test]
     fn a_place_in_a_topic_reads() {
-        let read = |text: &str| text.parse::<From>();
-        assert_eq!(read("earliest").unwrap(), From::Earliest);
-        assert_eq!((read("42").unwrap(), read("-5").unwrap()), (From::Offset(42), From::Last(5)));
-        assert_eq!(read("1970-01-01T00:00:01Z").unwrap(), From::Time(1_000_000));
+        let read = |text: &str| text.parse::<TailFrom>();
+        assert_eq!(read("earliest").unwrap(), TailFrom::Earliest);
+        assert_eq!((read("42").unwrap(), read("-5").unwrap()), (TailFrom::Offset(42), TailFrom::Last(5)));
+        assert_eq!(read("1970-01-01T00:00:01Z").unwrap(), TailFrom::Time(1_000_000));
         assert!(read("yesterday").is_err());
     }
 }

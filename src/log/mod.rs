@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! append ──▶ blocks ──▶ one batch, fsync ──▶ bounds move ──▶ followers wake ──▶ read: ranges into blocks, no copies
+//!            (those who append at the same time share the fsync)
 //! sink:  stage (durable, not visible) ──▶ commit: one batch of index entries ──▶ bounds move
 //! ```
 //! Comes in: records. Goes out: the same records in columns, for ever or until `retention`.
 //! Always holds: what `append` returned for is on disk; a batch is there as a whole or not at all; offsets have no gaps;
 //! readers see a batch only when it is on disk. Each record carries a checksum. Damage stops with
 //! [`Kind::Corrupt`](crate::error::Kind::Corrupt) and its place; only the batch being written when the process died is
-//! cut off, and told ([`Log::repaired`]). One process at a time holds a log. Read `block.rs` first, then `append.rs`.
+//! cut off, and told ([`Log::repaired`]). One process at a time holds a log; others ask it (`calls.rs`).
+//! Read `block.rs` first, then `append.rs`.
 
 mod append;
 mod block;
@@ -30,7 +32,7 @@ pub use append::{Appended, Batch};
 pub use block::{MAX_RECORD_BYTES, Record};
 pub use calls::{Putting, Tailed};
 pub use journal::TornTail;
-pub use lines::{From, Page, Put, Tail};
+pub use lines::{Page, Put, Tail, TailFrom};
 pub use listing::TopicFigures;
 pub use records::Records;
 pub use stage::Stage;
@@ -43,12 +45,14 @@ use std::sync::Arc;
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 use parking_lot::{Mutex, RwLock};
 
-use crate::error::{Error, Result, did_you_mean};
+use crate::error::{Error, Place, Result, did_you_mean};
 use append::{Waiting, Writer};
 use index::{Bounds, Entry};
 use lock::OwnerLock;
 use topic::Definition;
 
+/// Partitions of a topic where nothing is said.
+pub const DEFAULT_PARTITIONS: u32 = 4;
 /// Version of definitions and sink states written here.
 const VERSION: u32 = 1;
 /// Journals beyond this are turned into tables: it bounds the disk they take and the scan at start.
@@ -171,22 +175,16 @@ impl Log {
         Ok(topic)
     }
 
-    /// The topic of this name, or a new one with `partitions` (`default_partitions` when not stated) and `retention_micros`.
+    /// The topic of this name, or a new one with `partitions` ([`DEFAULT_PARTITIONS`] when not stated) and `retention_micros`.
     /// One that exists must have the partitions that are stated; its retention stays as it is.
-    pub fn topic_or_create(
-        &self,
-        name: &str,
-        partitions: Option<u32>,
-        default_partitions: u32,
-        retention_micros: Option<i64>,
-    ) -> Result<Topic> {
+    pub fn topic_or_create(&self, name: &str, partitions: Option<u32>, retention_micros: Option<i64>) -> Result<Topic> {
         if let Some(topic) = self.shared.topics.read().get(name).cloned() {
             return match partitions {
                 Some(stated) if stated != topic.partitions() => Err(mismatch(&topic, stated)),
                 _ => Ok(topic),
             };
         }
-        self.create_topic(name, partitions.unwrap_or(default_partitions), retention_micros)
+        self.create_topic(name, partitions.unwrap_or(DEFAULT_PARTITIONS), retention_micros)
     }
 
     /// All topics, by name.
@@ -215,7 +213,7 @@ impl Log {
                 "the log ends at offset {found}, though a checkpoint relies on offsets up to {end}: records are lost; restore \
                  the data directory from a copy"
             ))
-            .at(crate::error::Place::record(topic, partition, found)));
+            .at(Place::record(topic, partition, found)));
         }
         Ok(())
     }
@@ -226,7 +224,7 @@ impl Log {
         for guard in self.shared.index.prefix([keys::TOPIC]) {
             let (key, value) = guard.into_inner().map_err(|e| self.fault("read the topics", e))?;
             let name = String::from_utf8_lossy(&key[1..]).into_owned();
-            let damaged = |what: String| Error::corrupt(what).at(crate::error::Place::thing(&name));
+            let damaged = |what: String| Error::corrupt(what).at(Place::thing(&name));
             let definition: Definition =
                 serde_json::from_slice(&value).map_err(|e| damaged(format!("the topic's definition does not read: {e}")))?;
             if definition.version != VERSION {
@@ -241,7 +239,7 @@ impl Log {
 
     fn load_bounds(&self, topic: &str, partition: u32) -> Result<Bounds> {
         let fault = |e| self.fault("read the topics", e);
-        let at = |offset| crate::error::Place::record(topic, partition, offset);
+        let at = |offset| Place::record(topic, partition, offset);
         let value = self.shared.index.get(keys::partition(topic, partition)).map_err(fault)?;
         let bounds = value.as_deref().and_then(Bounds::decode);
         let bounds = bounds.ok_or_else(|| Error::corrupt("the bounds of the partition are missing or damaged").at(at(0)))?;

@@ -28,9 +28,6 @@ use crate::log::{Log, Topic};
 /// Its name in `'connector'`.
 pub const NAME: &str = "log";
 
-/// Partitions of a topic where nothing is said.
-pub const DEFAULT_PARTITIONS: u32 = 4;
-
 /// The source of a table.
 pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<ConfiguredSource> {
     let format = take_format(&mut request.options)?;
@@ -55,7 +52,7 @@ fn take_format(options: &mut BTreeMap<String, String>) -> Result<FormatConfig> {
 
 /// The topic that a table's options name, made when it is not there yet.
 fn topic(log: &Log, name: &str, options: &LogOptions) -> Result<Topic> {
-    log.topic_or_create(name, options.partitions, DEFAULT_PARTITIONS, options.retention)
+    log.topic_or_create(name, options.partitions, options.retention)
 }
 
 #[cfg(test)]

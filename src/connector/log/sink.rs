@@ -16,6 +16,8 @@ use crate::state::StateHandles;
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Staged {
+    /// The epoch they belong to.
+    pub epoch: u64,
     /// Id of the stage that holds the rows.
     pub stage: u64,
     /// How many.
@@ -65,7 +67,11 @@ impl Sink for LogSink {
     fn start(&self, restored: Option<&[Prepared]>) -> Result<()> {
         let log = self.log.open()?;
         topic(&log, &self.topic, &self.options)?;
-        log.begin_sink(&self.id, &stages(restored.unwrap_or_default())?)
+        let staged = restored.unwrap_or_default().iter().map(read).collect::<Result<Vec<_>>>()?;
+        log.begin_sink(&self.id, &ids(&staged))?;
+        // The process may have died between the manifest and the commit.
+        let epoch = staged.iter().map(|s| s.epoch).max().unwrap_or(0);
+        log.commit_stages(&self.id, epoch, &ids(&staged)).map(|_| ())
     }
 
     fn open(&self, _task: usize, _state: &mut StateHandles) -> Result<Box<dyn Writer>> {
@@ -76,14 +82,16 @@ impl Sink for LogSink {
     }
 
     fn commit(&self, epoch: u64, prepared: &[Prepared]) -> Result<()> {
-        self.log.open()?.commit_stages(&self.id, epoch, &stages(prepared)?).map(|_| ())
+        let staged = prepared.iter().map(read).collect::<Result<Vec<_>>>()?;
+        self.log.open()?.commit_stages(&self.id, epoch, &ids(&staged)).map(|_| ())
     }
 }
 
-fn stages(prepared: &[Prepared]) -> Result<Vec<u64>> {
-    let stage = |p: &Prepared| {
-        let staged: Result<Staged, _> = serde_json::from_value(p.0.clone());
-        staged.map(|s| s.stage).map_err(|e| Error::corrupt(format!("{} is nothing that a log sink prepared", p.0)).because(e))
-    };
-    prepared.iter().map(stage).collect()
+fn read(prepared: &Prepared) -> Result<Staged> {
+    let staged = serde_json::from_value(prepared.0.clone());
+    staged.map_err(|e| Error::corrupt(format!("{} is nothing that a log sink prepared", prepared.0)).because(e))
+}
+
+fn ids(staged: &[Staged]) -> Vec<u64> {
+    staged.iter().map(|s| s.stage).collect()
 }

@@ -36,7 +36,7 @@ fn environment(unbounded: bool) -> (tempfile::TempDir, Environment) {
 }
 
 fn put(log: &Log, topic: &str, partition: u32, values: &[&str]) {
-    let topic = log.topic_or_create(topic, None, 2, None).unwrap();
+    let topic = log.topic(topic).or_else(|_| log.create_topic(topic, 2, None)).unwrap();
     let mut batch = Batch::default();
     for (n, value) in values.iter().enumerate() {
         batch.push(&topic, partition, &Record::new(value.as_bytes(), n as i64 * 1_000)).unwrap();

@@ -107,10 +107,10 @@ impl Writer for LogWriter {
         Ok(())
     }
 
-    fn prepare(&mut self, _epoch: u64) -> Result<Option<Prepared>> {
+    fn prepare(&mut self, epoch: u64) -> Result<Option<Prepared>> {
         self.stage_gathered()?;
         let rows = std::mem::take(&mut self.rows);
-        let prepared = self.stage.take().map(|stage| Staged { stage: stage.id(), rows });
+        let prepared = self.stage.take().map(|stage| Staged { epoch, stage: stage.id(), rows });
         Ok(prepared.map(|staged| Prepared(serde_json::json!(staged))))
     }
 }
