@@ -66,7 +66,7 @@ fn rows(customers: &Customers, chunk: usize, types: std::ops::Range<u64>) -> (Re
     let all = chunk * CHUNK..((chunk + 1) * CHUNK).min(EVENTS);
     let time = |event: usize| {
         let jitter = mix(event as u64 ^ 0x1234);
-        1_700_000_040_000 + event as i64 * 10 - if jitter % 4 == 0 { (jitter >> 8) as i64 % DELAY_MS } else { 0 }
+        1_700_000_040_000 + event as i64 * 10 - if jitter.is_multiple_of(4) { (jitter >> 8) as i64 % DELAY_MS } else { 0 }
     };
     let most = all.clone().map(time).max().unwrap();
     let events: Vec<usize> = all.filter(|event| types.contains(&(mix(*event as u64 ^ 0x77) % 100))).collect();
@@ -152,7 +152,7 @@ fn over(c: &mut Criterion) {
     let ts = || Arc::new(Column::new("ts", 2));
     let count = || aggregate(count_udaf(), lit(1i64), "count");
     let sum = || aggregate(sum_udaf(), ts(), "sum");
-    let (steps, rows) = steps(&[40..65]);
+    let (steps, rows) = steps(std::slice::from_ref(&(40..65)));
     let mut group = c.benchmark_group("over");
     group.sample_size(10).throughput(Throughput::Elements(rows));
     for (name, function, frame) in [

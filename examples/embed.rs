@@ -2,6 +2,8 @@
 //!
 //!     cargo run --example embed
 
+#![allow(clippy::print_stdout)]
+
 use std::sync::Arc;
 
 use arrow::array::{AsArray, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray};

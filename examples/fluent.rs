@@ -2,6 +2,8 @@
 //!
 //!     cargo run --example fluent
 
+#![allow(clippy::print_stdout)]
+
 use std::time::Duration;
 
 use arrow::util::pretty::pretty_format_batches;

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::digests::eagre;
+fn eagre() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_eagre"))
+}
 
 const QUERIES: &str = "
 CREATE TABLE made (k STRING, v BIGINT, ts TIMESTAMP_LTZ(3)) WITH (

@@ -6,4 +6,5 @@ mod digests;
 mod doors;
 mod house;
 mod kill;
+mod log;
 mod workload;

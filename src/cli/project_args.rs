@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::error::{Place, Result};
-use crate::project::{Origin, Project, Settings};
+use crate::project::{Origin, Project};
 
 /// Which project, and what is set about it.
 #[derive(Debug, Args)]
@@ -33,13 +33,6 @@ impl ProjectArgs {
     /// Reads the project.
     pub fn open(&self) -> Result<Project> {
         self.place.apply(Project::open(&self.path)?)
-    }
-
-    /// Reads the project and its settings (without what its SQL texts SET).
-    pub fn open_with_settings(&self) -> Result<(Project, Settings)> {
-        let project = self.open()?;
-        let settings = project.settings.resolve()?;
-        Ok((project, settings))
     }
 }
 

@@ -264,7 +264,7 @@ mod tests {
         let mut numbers: Vec<i64> = lines.iter().map(|l| l["value"]["n"].as_i64().unwrap()).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..50_000).collect::<Vec<_>>());
-        assert!(lines.iter().all(|l| l["key"] == l["value"]["n"].to_string()));
+        assert!(lines.iter().all(|l| l["key"].as_str() == Some(&l["value"]["n"].to_string())));
     }
 
     #[tokio::test]

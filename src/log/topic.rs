@@ -40,7 +40,7 @@ pub(super) struct Shared {
 
 impl Topic {
     pub(super) fn new(name: &str, definition: Definition, bounds: Vec<Bounds>) -> Self {
-        let bounds = bounds.into_iter().map(|b| watch::Sender::new(b)).collect();
+        let bounds = bounds.into_iter().map(watch::Sender::new).collect();
         Topic(Arc::new(Shared { name: name.to_owned(), definition, bounds, next: AtomicU32::new(0) }))
     }
 

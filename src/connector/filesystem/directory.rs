@@ -62,10 +62,7 @@ impl Sink for DirectorySink {
         show(&self.dir, &parts)?;
         // What is hidden now was never committed; what is visible from a later epoch belongs to a course of events that
         // is given up. All writers may have ended before the checkpoint and say nothing: then all that is visible stays.
-        let last = match restored {
-            None => None,
-            Some(_) => Some(parts.iter().map(|part| part.epoch).max().unwrap_or(u64::MAX)),
-        };
+        let last = restored.map(|_| parts.iter().map(|part| part.epoch).max().unwrap_or(u64::MAX));
         for name in names_in(&self.dir)? {
             let open = name.starts_with(".part-") && name.ends_with(".open");
             let stray = self.epoch_of(&name).is_some_and(|found| name.starts_with('.') || last.is_none_or(|last| found > last));

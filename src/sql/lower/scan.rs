@@ -321,7 +321,7 @@ fn split_options(def: &TableDef) -> Result<(BTreeMap<String, String>, ScanOption
         .iter()
         .map(|(key, option)| (key.clone(), option.value.clone()))
         .partition(|(key, _)| PLANNER_OPTIONS.contains(&key.as_str()));
-    for key in theirs.keys().filter(|key| key.starts_with("scan.watermark.")) {
+    if let Some(key) = theirs.keys().find(|key| key.starts_with("scan.watermark.")) {
         let place = def.options[key].place.clone();
         return Err(Error::input(format!("table '{}': unknown option '{key}'{}", def.name, did_you_mean(key, PLANNER_OPTIONS))).at(place));
     }
