@@ -92,7 +92,7 @@ fn no_drawers_and_nothing_unfinished() {
         let stem = file.file_stem().unwrap().to_string_lossy();
         assert!(!["utils", "util", "common", "helpers", "misc"].contains(&stem.as_ref()), "{shown} is a drawer");
         let text = fs::read_to_string(&file).unwrap();
-        assert!(text.starts_with("//!"), "{shown} does not say what it is for");
+        assert!(text.starts_with("//!") || file.ends_with("tests.rs"), "{shown} does not say what it is for");
         for word in ["todo!(", "unimplemented!(", "FIXME"] {
             assert!(!text.contains(word), "{shown} holds {word}");
         }

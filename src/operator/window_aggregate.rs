@@ -28,7 +28,7 @@ use crate::operator::window_partial::WindowPartial;
 use crate::operator::window_slices::{SliceRows, WindowSlices, split_by_time, split_by_window};
 use crate::operator::{Distribution, Input, Operator, OperatorSpec, Output, Refused};
 use crate::state::StateHandles;
-use crate::time::{Watermark, Window, WindowKind};
+use crate::time::{Watermark, WindowKind};
 
 /// Where the windows of a row come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
