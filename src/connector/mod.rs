@@ -18,6 +18,7 @@ pub mod nexmark;
 pub mod options;
 pub mod print;
 pub mod registry;
+pub mod values;
 
 use async_trait::async_trait;
 

@@ -89,7 +89,10 @@ fn source_lines(source: &SourceNode) -> Vec<String> {
         let passed = if scan.filter.is_some() { " of rows that pass" } else { "" };
         decodes = format!("{decodes}, then {}{passed}", names(scan.first..columns.fields().len()));
     }
-    let mut lines = vec![decodes];
+    let mut lines = Vec::new();
+    if !columns.fields().is_empty() {
+        lines.push(decodes);
+    }
     if let Some(filter) = &scan.filter {
         lines.push(format!("where {filter}"));
     }
@@ -102,8 +105,13 @@ fn source_lines(source: &SourceNode) -> Vec<String> {
             format!("{expr} AS {}", field.name())
         }
     };
-    let seq = if scan.seq { ", order of rows" } else { "" };
-    lines.push(format!("gives {}{seq}", scan.output.iter().map(computed).collect::<Vec<_>>().join(", ")));
+    let mut given: Vec<String> = scan.output.iter().map(computed).collect();
+    if scan.seq {
+        given.push("order of rows".to_owned());
+    }
+    if !given.is_empty() {
+        lines.push(format!("gives {}", given.join(", ")));
+    }
     if let (Some(event_time), Some(time)) = (&scan.event_time, &source.time) {
         lines.push(format!("event time {event_time}, {}", time_words(time)));
     }

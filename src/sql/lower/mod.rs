@@ -22,6 +22,7 @@ mod stream;
 mod time_columns;
 mod top_n;
 mod unnest;
+mod values;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -140,7 +141,8 @@ impl<'a> Lowering<'a> {
             LogicalPlan::Limit(_) => Err(refuse::limit()),
             LogicalPlan::Distinct(Distinct::On(_)) => Err(refuse::node("DISTINCT ON")),
             LogicalPlan::EmptyRelation(empty) if !empty.produce_one_row => Err(refuse::never_true()),
-            LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => Err(refuse::node("a query without FROM, or VALUES,")),
+            LogicalPlan::EmptyRelation(_) => self.values(&[Vec::new()], &DFSchema::empty()),
+            LogicalPlan::Values(values) => self.values(&values.values, &values.schema),
             LogicalPlan::Subquery(_) => Err(refuse::node("LATERAL")),
             LogicalPlan::RecursiveQuery(_) => Err(refuse::node("WITH RECURSIVE")),
             other => Err(refuse::node(&other.display().to_string())),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 
-use super::{LiveTable, Options, Outside, Pipeline, Scanned, lower};
+use super::{LiveTable, Options, Outside, Pipeline, Scanned, Target, lower};
 use crate::connector::registry::TableRequest;
 use crate::connector::{Partition, Position, Prepared, Reader, Sink, Source, Writer};
 use crate::dataflow::explain::explain;
@@ -13,10 +13,11 @@ use crate::dataflow::fingerprint::fingerprints;
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::error::{Error, Result};
 use crate::format::{Chunk, DecodeSpec, Decoded, Decoder, Judge};
-use crate::sql::catalog::{Catalog, Entry};
+use crate::sql::catalog::Catalog;
 use crate::sql::plan::Planner;
 use crate::sql::statement::{Statement, parse};
 use crate::state::StateHandles;
+use crate::time::parse_duration;
 
 /// A world in which every connector is there and nothing can be opened.
 struct Paper;
@@ -137,20 +138,25 @@ fn pipelines(text: &str) -> Result<Vec<Pipeline>> {
     for (file, text) in [("tables.sql", TABLES), ("q.sql", text)] {
         for statement in parse(text, file)? {
             catalog.apply(&statement)?;
-            match &statement.value {
-                Statement::Insert(insert) => {
-                    pipelines.push(Pipeline::insert(Planner::new(&catalog).plan_insert(insert)?, statement.place.clone()));
-                }
-                Statement::StatementSet(inserts) => {
-                    for insert in inserts {
-                        pipelines.push(Pipeline::insert(Planner::new(&catalog).plan_insert(insert)?, statement.place.clone()));
-                    }
-                }
+            let planner = Planner::new(&catalog);
+            let place = statement.place.clone();
+            let inserts = match &statement.value {
+                Statement::Insert(insert) => std::slice::from_ref(insert),
+                Statement::StatementSet(inserts) => inserts,
                 Statement::CreateMaterializedView(view) => {
-                    let Some(Entry::MaterializedView(..)) = catalog.get(&view.name.value) else { continue };
-                    pipelines.push(Pipeline::view(view, Planner::new(&catalog).plan_query(&view.query)?)?);
+                    let target = Target::View {
+                        name: view.name.value.clone(),
+                        primary_key: view.primary_key.iter().map(|key| key.value.clone()).collect(),
+                        retention_micros: view.options.get("retention").map(|o| parse_duration(&o.value)).transpose()?,
+                    };
+                    pipelines.push(Pipeline { target, plan: planner.plan_query(&view.query)?, place });
+                    continue;
                 }
-                _ => {}
+                _ => continue,
+            };
+            for insert in inserts {
+                let planned = planner.plan_insert(insert)?;
+                pipelines.push(Pipeline { target: Target::Table(planned.table), plan: planned.rows, place: place.clone() });
             }
         }
     }
