@@ -16,6 +16,8 @@ use crate::dataflow::graph::NodeKind;
 use crate::error::{Error, Place, Result, did_you_mean};
 use crate::operator::union::UnionSpec;
 use crate::sql::declared::DeclaredTable;
+use crate::sql::plan::PlannedInsert;
+use crate::sql::statement::MaterializedViewDef;
 use crate::time::parse_duration;
 
 /// A query and where its rows go.
@@ -51,6 +53,27 @@ impl Target {
             Target::Table(table) => &table.def.name,
             Target::View { name, .. } => name,
         }
+    }
+}
+
+impl Pipeline {
+    /// An INSERT as planned; `place`: where it stands.
+    pub fn insert(planned: PlannedInsert, place: Place) -> Pipeline {
+        Pipeline { target: Target::Table(planned.table), plan: planned.rows, place }
+    }
+
+    /// A materialized view with the plan of its query.
+    pub fn view(view: &MaterializedViewDef, plan: LogicalPlan) -> Result<Pipeline> {
+        let mut retention_micros = None;
+        for (key, option) in &view.options {
+            match key.as_str() {
+                "retention" => retention_micros = Some(parse_duration(&option.value).map_err(|fault| fault.at(option.place.clone()))?),
+                other => return Err(unknown_option(&view.name.value, other).at(option.place.clone())),
+            }
+        }
+        let primary_key = view.primary_key.iter().map(|key| key.value.clone()).collect();
+        let target = Target::View { name: view.name.value.clone(), primary_key, retention_micros };
+        Ok(Pipeline { target, plan, place: view.name.place.clone() })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 
-use super::{LiveTable, Options, Outside, Pipeline, Scanned, Target, lower};
+use super::{LiveTable, Options, Outside, Pipeline, Scanned, lower};
 use crate::connector::registry::TableRequest;
 use crate::connector::{Partition, Position, Prepared, Reader, Sink, Source, Writer};
 use crate::dataflow::explain::explain;
@@ -17,7 +17,6 @@ use crate::sql::catalog::Catalog;
 use crate::sql::plan::Planner;
 use crate::sql::statement::{Statement, parse};
 use crate::state::StateHandles;
-use crate::time::parse_duration;
 
 /// A world in which every connector is there and nothing can be opened.
 struct Paper;
@@ -144,19 +143,14 @@ fn pipelines(text: &str) -> Result<Vec<Pipeline>> {
                 Statement::Insert(insert) => std::slice::from_ref(insert),
                 Statement::StatementSet(inserts) => inserts,
                 Statement::CreateMaterializedView(view) => {
-                    let target = Target::View {
-                        name: view.name.value.clone(),
-                        primary_key: view.primary_key.iter().map(|key| key.value.clone()).collect(),
-                        retention_micros: view.options.get("retention").map(|o| parse_duration(&o.value)).transpose()?,
-                    };
-                    pipelines.push(Pipeline { target, plan: planner.plan_query(&view.query)?, place });
+                    pipelines.push(Pipeline::view(view, planner.plan_query(&view.query)?)?);
                     continue;
                 }
                 _ => continue,
             };
             for insert in inserts {
                 let planned = planner.plan_insert(insert)?;
-                pipelines.push(Pipeline { target: Target::Table(planned.table), plan: planned.rows, place: place.clone() });
+                pipelines.push(Pipeline::insert(planned, place.clone()));
             }
         }
     }
