@@ -12,9 +12,7 @@ pub enum Meaning {
 }
 
 /// Flink's names of settings that there are here, too.
-const OURS: [(&str, &str); 9] = [
-    ("execution.buffer-timeout", "batch.linger"),
-    ("execution.buffer-timeout.interval", "batch.linger"),
+const OURS: [(&str, &str); 7] = [
     ("execution.checkpointing.dir", "checkpoint.dir"),
     ("execution.checkpointing.interval", "checkpoint.interval"),
     ("parallelism.default", "parallelism"),
@@ -25,8 +23,9 @@ const OURS: [(&str, &str); 9] = [
 ];
 
 /// Beginnings of names that have no effect here.
-const NO_EFFECT: [&str; 20] = [
+const NO_EFFECT: [&str; 21] = [
     "cluster.",
+    "execution.buffer-timeout",
     "execution.checkpointing.",
     "execution.runtime-mode",
     "heartbeat.",

@@ -37,9 +37,6 @@ pub struct Settings {
     /// Time between two states of the live tables that queries see. Default: `20 ms`.
     #[serde(rename = "cut.interval", default = "twenty_millis", deserialize_with = "crate::time::deserialize_micros")]
     pub cut_interval_micros: i64,
-    /// Longest time that rows wait to fill a batch while traffic is thin. Default: `5 ms`.
-    #[serde(rename = "batch.linger", default = "five_millis", deserialize_with = "crate::time::deserialize_micros")]
-    pub batch_linger_micros: i64,
     /// Most memory for state; at 90 % sources slow down, at 100 % the pipeline stops. Default: `60 %` of the memory.
     #[serde(rename = "state.max-bytes", default = "sixty_percent", deserialize_with = "deserialize_size")]
     pub state_max: Size,
@@ -92,10 +89,6 @@ fn ten_seconds() -> i64 {
 
 fn twenty_millis() -> i64 {
     20_000
-}
-
-fn five_millis() -> i64 {
-    5_000
 }
 
 fn sixty_percent() -> Size {
