@@ -238,7 +238,7 @@ fn rows_fit_their_sink_by_position() {
             "INSERT INTO sink (id) SELECT k FROM events",
             "q.sql:4:23: column 1 of the query, 'k', is STRING; 'sink' takes INT for 'id' (CAST it)",
         ),
-        ("INSERT INTO sink (name) SELECT k FROM events", "q.sql:4:13: 'id' of 'sink' is NOT NULL and must be named"),
+        ("INSERT INTO sink (name) SELECT k FROM events", "q.sql:4:25: 'id' of 'sink' is NOT NULL and must be named"),
         ("INSERT INTO sink (nam) SELECT k FROM events", "q.sql:4:19: no column 'nam' to write in 'sink'; did you mean 'name'?"),
         ("INSERT INTO sink (id, id) SELECT 1, 2", "q.sql:4:23: column 'id' is named twice"),
         ("INSERT INTO snk SELECT 1", "q.sql:4:13: no table or view 'snk'; did you mean 'sink'?"),
