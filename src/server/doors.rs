@@ -25,6 +25,8 @@ pub struct Doors {
     pub health: Health,
     /// Addresses of PostgreSQL and HTTP, if they are served.
     ports: Option<(SocketAddr, SocketAddr)>,
+    /// They speak TLS.
+    tls: bool,
     /// The data directory is ours while they are open.
     _claim: Claim,
     /// What is to serve them.
@@ -42,9 +44,10 @@ impl Doors {
         let queries = queries_of(engine)?;
         let health = Health::new(engine.metrics().clone());
         let mut waiting: Vec<BoxFuture<'static, ()>> = Vec::new();
-        let mut ports = None;
+        let (mut ports, mut tls) = (None, false);
         if serve {
             let guard = Guard::new(settings.listen_token.clone(), tls_files(settings)?.as_ref())?;
+            tls = guard.tls().is_some();
             let pg = listen("--pg-listen", &settings.pg_listen.to_string(), &guard).await?;
             let web = listen("--http-listen", &settings.http_listen.to_string(), &guard).await?;
             let unknown = |e| Error::failed("a listener has no address").because(e);
@@ -58,7 +61,7 @@ impl Doors {
             }));
         }
         waiting.push(Box::pin(socket::serve(socket, queries, health.clone(), calls(engine))));
-        Ok(Doors { health, ports, _claim: claim, waiting, serving: JoinSet::new() })
+        Ok(Doors { health, ports, tls, _claim: claim, waiting, serving: JoinSet::new() })
     }
 
     /// Lets everybody in, now that the tables show what they held before, and says where the doors are.
@@ -67,7 +70,8 @@ impl Doors {
             self.serving.spawn(door);
         }
         if let Some((pg, web)) = &self.ports {
-            tracing::info!("tables: psql -h {} -p {} · http://{web}/tables · health: http://{web}/health", pg.ip(), pg.port());
+            let web = format!("{}://{web}", if self.tls { "https" } else { "http" });
+            tracing::info!("tables: psql -h {} -p {} · {web}/tables · health: {web}/health", pg.ip(), pg.port());
         }
     }
 }
