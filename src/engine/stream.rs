@@ -4,7 +4,7 @@
 //!  builder.stream("orders")?.filter(…)?.window(Tumble::of(size).on("ts"))?.group_by([…]).aggregate([…])?
 //!  builder.stream("a")?.join(builder.stream("b")?, [("k", "k")]).within(("ts", "ts"), lower, upper)?
 //! ```
-//! Columns are named with [`column`], which keeps the case of letters; after a join, of either side by `table.column`.
+//! Columns are named with [`column()`], which keeps the case of letters; after a join, of either side by `table.column`.
 
 use std::sync::Arc;
 use std::time::Duration;

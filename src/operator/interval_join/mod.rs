@@ -45,7 +45,7 @@ pub struct IntervalJoinSpec {
     pub right: SchemaRef,
     /// INNER, LEFT, RIGHT, FULL, LEFT SEMI, LEFT ANTI (and their right forms).
     pub join_type: JoinType,
-    /// Key columns: left[i] = right[i]; NULL never matches. May be empty.
+    /// Key columns: `left[i] = right[i]`; NULL never matches. May be empty.
     pub left_keys: Vec<usize>,
     /// See `left_keys`.
     pub right_keys: Vec<usize>,

@@ -37,7 +37,7 @@ pub struct WindowJoinSpec {
     pub right: SchemaRef,
     /// INNER, LEFT, RIGHT, FULL, LEFT SEMI, LEFT ANTI (and their right forms).
     pub join_type: JoinType,
-    /// Key columns besides the window: left[i] = right[i]; NULL never matches. May be empty.
+    /// Key columns besides the window: `left[i] = right[i]`; NULL never matches. May be empty.
     pub left_keys: Vec<usize>,
     /// See `left_keys`.
     pub right_keys: Vec<usize>,
