@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::connector::{Prepared, Sink};
@@ -102,7 +102,8 @@ impl Coordinator {
         let mut alive: BTreeSet<TaskId> = (0..self.tasks).collect();
         let mut finished: Reports = BTreeMap::new();
         let mut under_way: Vec<UnderWay> = Vec::new();
-        let mut persisting: Option<JoinHandle<Result<()>>> = None;
+        // At most one; a coordinator that is dropped takes the writing of its checkpoint down with it.
+        let mut persisting: JoinSet<Result<()>> = JoinSet::new();
         let mut stopping = false;
         let mut checkpoint_tick =
             tokio::time::interval_at(tokio::time::Instant::now() + self.checkpoint_interval, self.checkpoint_interval);
@@ -114,7 +115,7 @@ impl Coordinator {
         loop {
             // Whatever all tasks have passed is complete, oldest first.
             while under_way.first().is_some_and(|first| first.waiting.is_empty()) {
-                if under_way[0].barrier.checkpoint && persisting.is_some() {
+                if under_way[0].barrier.checkpoint && !persisting.is_empty() {
                     break;
                 }
                 let done = under_way.remove(0);
@@ -124,22 +125,21 @@ impl Coordinator {
                 if done.barrier.checkpoint {
                     let mut reports = done.reports;
                     carry(&mut finished, &mut reports);
-                    persisting = Some(tokio::spawn(persist(self.names.clone(), done.barrier.epoch, reports, false)));
+                    persisting.spawn(persist(self.names.clone(), done.barrier.epoch, reports, false));
                 }
             }
             if alive.is_empty() {
                 written(&mut persisting).await?;
-                persisting = None;
                 if under_way.is_empty() {
                     return self.finish(finished).await;
                 }
                 // One more had waited for the one that was being written.
                 continue;
             }
-            if stopping && under_way.is_empty() && persisting.is_none() {
+            if stopping && under_way.is_empty() && persisting.is_empty() {
                 return Ok(Ended::Stopped);
             }
-            let checkpointing = persisting.is_some() || under_way.iter().any(|u| u.barrier.checkpoint);
+            let checkpointing = !persisting.is_empty() || under_way.iter().any(|u| u.barrier.checkpoint);
             tokio::select! {
                 biased;
                 event = self.events.recv() => match event {
@@ -158,9 +158,8 @@ impl Coordinator {
                         finished.insert(task, (report, source));
                     }
                 },
-                written = written(&mut persisting), if persisting.is_some() => {
-                    persisting = None;
-                    written?;
+                written = written(&mut persisting), if !persisting.is_empty() => {
+                        written?;
                 }
                 changed = self.stop.changed(), if !stopping => {
                     if changed.is_err() || *self.stop.borrow() {
@@ -231,9 +230,9 @@ impl Coordinator {
 }
 
 /// Waits for the checkpoint being written, if there is one.
-async fn written(persisting: &mut Option<JoinHandle<Result<()>>>) -> Result<()> {
-    match persisting {
-        Some(running) => running.await.map_err(|e| Error::bug("writing a checkpoint stopped").because(e))?,
+async fn written(persisting: &mut JoinSet<Result<()>>) -> Result<()> {
+    match persisting.join_next().await {
+        Some(done) => done.map_err(|e| Error::bug("writing a checkpoint stopped").because(e))?,
         None => Ok(()),
     }
 }
