@@ -241,6 +241,9 @@ impl Chain {
         }
         if let Some(writer) = &mut self.dead_letters {
             writer.cut(barrier.epoch)?;
+            if barrier.checkpoint {
+                writer.checkpoint(barrier.epoch)?;
+            }
         }
         if barrier.checkpoint {
             report.states =
