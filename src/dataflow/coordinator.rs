@@ -158,9 +158,7 @@ impl Coordinator {
                         finished.insert(task, (report, source));
                     }
                 },
-                written = written(&mut persisting), if !persisting.is_empty() => {
-                        written?;
-                }
+                written = written(&mut persisting), if !persisting.is_empty() => written?,
                 changed = self.stop.changed(), if !stopping => {
                     if changed.is_err() || *self.stop.borrow() {
                         stopping = true;

@@ -7,24 +7,25 @@
 //!       source events: filesystem /data/e.jsonl   (a node with several consumers is told once)
 //! ```
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::dataflow::graph::{Graph, Node, NodeId, NodeKind, OnError, SourceNode, TimeSpec, WatermarkExpr};
 use crate::operator::{Distribution, OperatorSpec};
 
-/// The whole graph.
-pub fn explain(graph: &Graph) -> String {
+/// The whole graph; `now` says of nodes by name how they are while they run.
+pub fn explain(graph: &Graph, now: &BTreeMap<String, String>) -> String {
     let mut text = String::new();
     let mut told = vec![false; graph.nodes.len()];
     for (id, node) in graph.nodes.iter().enumerate() {
         if matches!(node.kind, NodeKind::Sink(_)) {
-            tell(graph, id, 0, &mut told, &mut text);
+            tell(graph, now, id, 0, &mut told, &mut text);
         }
     }
     text
 }
 
-fn tell(graph: &Graph, id: NodeId, depth: usize, told: &mut [bool], text: &mut String) {
+fn tell(graph: &Graph, now: &BTreeMap<String, String>, id: NodeId, depth: usize, told: &mut [bool], text: &mut String) {
     let node = &graph.nodes[id];
     let indent = "  ".repeat(depth);
     if std::mem::replace(&mut told[id], true) {
@@ -43,8 +44,11 @@ fn tell(graph: &Graph, id: NodeId, depth: usize, told: &mut [bool], text: &mut S
             _ = writeln!(text, "{indent}{}: {}{}", title(node), spec.describe(), meeting(graph, node, spec.as_ref()));
         }
     }
+    if let Some(now) = now.get(&node.name) {
+        _ = writeln!(text, "{indent}  now: {now}");
+    }
     for input in &node.inputs {
-        tell(graph, *input, depth + 1, told, text);
+        tell(graph, now, *input, depth + 1, told, text);
     }
 }
 

@@ -68,7 +68,8 @@ pub struct Settings {
     pub metrics: Metrics,
 }
 
-/// A running pipeline. Dropping it takes it down without a checkpoint.
+/// A running pipeline. Dropping it takes it down without a checkpoint: when the drop returns, nothing of it writes any
+/// more, and another one may start on the same state.
 pub struct Pipeline {
     /// What the start found, in a sentence for the user.
     pub start: String,
@@ -76,35 +77,62 @@ pub struct Pipeline {
     pub layout: Layout,
     stop: watch::Sender<bool>,
     coordinator: JoinHandle<Result<Ended>>,
-    /// The worker threads; taken down when the coordinator is done.
-    _workers: Workers,
+    threads: Threads,
 }
 
-/// Worker threads that may be let go from asynchronous code: they are told to end and not waited for.
-struct Workers(Option<Runtime>);
+/// Threads of the coordinator: it hears the tasks while a checkpoint is being written.
+const COORDINATOR_THREADS: usize = 2;
+/// Longest wait for work under way when a pipeline is dropped: the end of a batch, of a write to the disk.
+const AT_REST_WITHIN: Duration = Duration::from_secs(10);
 
-impl Workers {
-    fn start(threads: usize) -> Result<Workers> {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
-            .thread_name("eagre-dataflow")
-            .enable_all()
-            .build()
-            .map(|runtime| Workers(Some(runtime)))
-            .map_err(|e| Error::failed("cannot start the worker threads").because(e))
+/// The threads of a pipeline. They may be let go from asynchronous code.
+struct Threads {
+    /// `None`: let go.
+    runtimes: Option<Runtimes>,
+    /// Nothing of the pipeline writes any more: there is nothing to wait for.
+    at_rest: bool,
+}
+
+struct Runtimes {
+    /// The coordinator, which writes checkpoints and commits sinks.
+    coordination: Runtime,
+    /// The tasks.
+    work: Runtime,
+}
+
+impl Threads {
+    fn start(workers: usize) -> Result<Threads> {
+        let start = |threads: usize, name: &str| {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            let built = builder.worker_threads(threads).thread_name(name).enable_all().build();
+            built.map_err(|e| Error::failed("cannot start the worker threads").because(e))
+        };
+        let coordination = start(COORDINATOR_THREADS, "eagre-checkpoint")?;
+        Ok(Threads { runtimes: Some(Runtimes { coordination, work: start(workers, "eagre-dataflow")? }), at_rest: false })
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        if let Some(runtime) = &self.0 {
-            runtime.spawn(task);
-        }
+    fn runtimes(&self) -> Result<&Runtimes> {
+        self.runtimes.as_ref().ok_or_else(|| Error::bug("the threads of the pipeline have been let go"))
     }
 }
 
-impl Drop for Workers {
+impl Drop for Threads {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
+        let Some(Runtimes { coordination, work }) = self.runtimes.take() else { return };
+        if self.at_rest {
+            coordination.shutdown_background();
+            work.shutdown_background();
+            return;
+        }
+        // What a thread has begun, a write or a commit, cannot be called off. It is waited for: else a checkpoint could
+        // become durable when another run has already gone on from the one before. A thread of its own waits, since
+        // asynchronous code must not.
+        let waiting = std::thread::spawn(move || {
+            coordination.shutdown_timeout(AT_REST_WITHIN);
+            work.shutdown_timeout(AT_REST_WITHIN);
+        });
+        if waiting.join().is_err() {
+            tracing::warn!("the threads of the pipeline ended badly");
         }
     }
 }
@@ -159,7 +187,7 @@ impl Pipeline {
         let counts: Vec<usize> = partitions.iter().map(Vec::len).collect();
         let layout = Layout::of(&graph, &counts, parallelism);
 
-        let workers = Workers::start(parallelism)?;
+        let threads = Threads::start(parallelism)?;
         let (events, heard) = mpsc::channel(EVENTS);
         let builder = Builder {
             graph: &graph,
@@ -168,6 +196,7 @@ impl Pipeline {
             fingerprints: &fingerprints,
             partitions: &partitions,
             parallelism,
+            epoch: found.as_ref().map_or(0, |m| m.epoch),
         };
         let built = builder.build(&mut restored, &events)?;
         let (stop, stopped) = watch::channel(false);
@@ -198,7 +227,7 @@ impl Pipeline {
         };
         for (name, task) in built.tasks {
             let events = events.clone();
-            workers.spawn(async move {
+            threads.runtimes()?.work.spawn(async move {
                 let ended = AssertUnwindSafe(task).catch_unwind().await;
                 let error = match ended {
                     Ok(Ok(())) => return,
@@ -208,7 +237,8 @@ impl Pipeline {
                 tell(&events, TaskEvent::Failed(error)).await;
             });
         }
-        Ok(Pipeline { start, layout, stop, coordinator: tokio::spawn(coordinator.run()), _workers: workers })
+        let coordinator = threads.runtimes()?.coordination.spawn(coordinator.run());
+        Ok(Pipeline { start, layout, stop, coordinator, threads })
     }
 
     /// A handle that stops the pipeline.
@@ -218,7 +248,10 @@ impl Pipeline {
 
     /// Waits for the end.
     pub async fn wait(mut self) -> Result<Ended> {
-        (&mut self.coordinator).await.map_err(|e| Error::bug("the coordinator stopped").because(e))?
+        let ended = (&mut self.coordinator).await.map_err(|e| Error::bug("the coordinator stopped").because(e))?;
+        // Finished or stopped, all tasks have passed the last barrier.
+        self.threads.at_rest = ended.is_ok();
+        ended
     }
 }
 
@@ -330,6 +363,8 @@ struct Builder<'a> {
     fingerprints: &'a [String],
     partitions: &'a [Vec<Partition>],
     parallelism: usize,
+    /// Of the checkpoint that the run goes on from.
+    epoch: u64,
 }
 
 /// The wiring of one task, gathered before its chain is built.
@@ -376,6 +411,7 @@ impl Builder<'_> {
                             source: source.clone(),
                             partition,
                             restored,
+                            epoch: self.epoch,
                             ahead: self.chunks_ahead(),
                             pace: paced.then(|| aligner.join(drift)),
                             chain,
@@ -386,7 +422,10 @@ impl Builder<'_> {
                         };
                         Box::pin(source_task.run())
                     }
-                    _ => Box::pin(task::run(id, chain, FanIn::new(wiring.receivers), wiring.inlets.into(), outlets, events.clone())),
+                    _ => {
+                        let fan_in = FanIn::new(wiring.receivers);
+                        Box::pin(task::run(id, self.epoch, chain, fan_in, wiring.inlets.into(), outlets, events.clone()))
+                    }
                 };
                 built.tasks.push((name, body));
             }

@@ -64,6 +64,8 @@ pub struct SourceTask {
     pub partition: Partition,
     /// Where a restored run goes on.
     pub restored: Option<SourceReport>,
+    /// The epoch that the run goes on from: those of this run are above it.
+    pub epoch: u64,
     /// Chunks scanned at once.
     pub ahead: usize,
     /// Keeps it near the other readers; `None` = live input, read as it comes.
@@ -112,7 +114,7 @@ impl SourceTask {
             watermark: restored.as_ref().map_or(Watermark::MIN, |r| r.watermark),
             position: restored.as_ref().and_then(|r| r.position.clone()),
             ended: restored.as_ref().is_some_and(|r| r.ended),
-            last_epoch: 0,
+            last_epoch: self.epoch,
             idle_since: None,
             idle_told: false,
         };

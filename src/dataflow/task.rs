@@ -92,16 +92,17 @@ fn gone(_: Closed) -> Error {
     Error::new(crate::error::Kind::Interrupted, "a task downstream is gone")
 }
 
-/// Runs a task that receives from other tasks. `inlets`: per channel of `fan_in` the chain node and in-slot it feeds.
+/// Runs a task that receives from other tasks. `inlets`: per channel of `fan_in` the chain node and in-slot it feeds;
+/// `last_epoch`: the one that the run goes on from, so that what is prepared at an early end takes no name that is used.
 pub async fn run(
     task: TaskId,
+    mut last_epoch: u64,
     mut chain: Chain,
     mut fan_in: FanIn,
     inlets: Arc<[(usize, usize)]>,
     mut outlets: Outlets,
     events: mpsc::Sender<TaskEvent>,
 ) -> Result<()> {
-    let mut last_epoch = 0;
     loop {
         match fan_in.next().await {
             Arrival::Message(channel, message) => {

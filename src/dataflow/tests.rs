@@ -168,11 +168,23 @@ impl Operator for Summing {
     }
 }
 
-/// Rows become visible at commit, as everywhere.
+/// Rows become visible at commit, as everywhere: by task and epoch, which no two commits share.
 #[derive(Debug, Default, Clone)]
-struct Collect(Arc<Mutex<BTreeMap<u64, Vec<i64>>>>);
+struct Collect(Arc<Mutex<BTreeMap<(usize, u64), Vec<i64>>>>);
 
-struct Collecting(Vec<i64>);
+struct Collecting {
+    task: usize,
+    rows: Vec<i64>,
+}
+
+impl Collect {
+    fn show(&self, prepared: &[Prepared]) {
+        for Prepared(value) in prepared {
+            let (task, epoch, rows): (usize, u64, Vec<i64>) = serde_json::from_value(value.clone()).unwrap();
+            self.0.lock().insert((task, epoch), rows);
+        }
+    }
+}
 
 impl Sink for Collect {
     fn describe(&self) -> String {
@@ -182,28 +194,29 @@ impl Sink for Collect {
         "collect".into()
     }
     fn start(&self, restored: Option<&[Prepared]>) -> Result<()> {
-        if restored.is_none() {
-            self.0.lock().clear();
+        match restored {
+            Some(prepared) => self.show(prepared),
+            None => self.0.lock().clear(),
         }
         Ok(())
     }
-    fn open(&self, _: usize, _: &mut StateHandles) -> Result<Box<dyn Writer>> {
-        Ok(Box::new(Collecting(vec![])))
+    fn open(&self, task: usize, _: &mut StateHandles) -> Result<Box<dyn Writer>> {
+        Ok(Box::new(Collecting { task, rows: vec![] }))
     }
-    fn commit(&self, epoch: u64, prepared: &[Prepared]) -> Result<()> {
-        let all = prepared.iter().flat_map(|p| p.0.as_array().unwrap().iter().map(|v| v.as_i64().unwrap())).collect();
-        self.0.lock().insert(epoch, all);
+    fn commit(&self, _: u64, prepared: &[Prepared]) -> Result<()> {
+        self.show(prepared);
         Ok(())
     }
 }
 
 impl Writer for Collecting {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.0.extend(batch.column(0).as_primitive::<Int64Type>().values());
+        self.rows.extend(batch.column(0).as_primitive::<Int64Type>().values());
         Ok(())
     }
-    fn prepare(&mut self, _: u64) -> Result<Option<Prepared>> {
-        Ok(Some(Prepared(std::mem::take(&mut self.0).into())))
+    fn prepare(&mut self, epoch: u64) -> Result<Option<Prepared>> {
+        let rows = std::mem::take(&mut self.rows);
+        Ok(Some(Prepared(serde_json::to_value((self.task, epoch, rows)).unwrap())))
     }
 }
 
@@ -327,6 +340,28 @@ async fn stopped_and_restored_at_another_parallelism_it_goes_on_exactly() {
     assert!(stops > 0, "it was never stopped");
     assert_eq!(all(&numbers), (0..ROWS).collect::<Vec<_>>(), "stopped {stops} times");
     assert_eq!(all(&sums), expected_sums(), "stopped {stops} times");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropped_at_any_moment_it_goes_on_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sums, numbers) = (Collect::default(), Collect::default());
+    // Checkpoints all the time: most drops meet one that is being written or committed.
+    let settings = |parallelism| Settings { checkpoint_interval: Duration::from_millis(2), ..settings(dir.path(), parallelism) };
+    for drops in 0..40 {
+        let pipeline = Pipeline::start(graph(2, Duration::from_millis(4), &sums, &numbers), settings(1 + drops % 3)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5 + drops as u64 % 7)).await;
+        drop(pipeline);
+        let left = (Checkpoints::new(Store::Local(dir.path().into())).list().await.unwrap().len(), numbers.0.lock().clone());
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        let later = (Checkpoints::new(Store::Local(dir.path().into())).list().await.unwrap().len(), numbers.0.lock().clone());
+        assert_eq!(left, later, "something was written after drop {drops}");
+    }
+    let pipeline = Pipeline::start(graph(2, Duration::ZERO, &sums, &numbers), settings(2)).await.unwrap();
+    assert!(pipeline.start.contains("going on from checkpoint"), "{}", pipeline.start);
+    assert_eq!(pipeline.wait().await.unwrap(), Ended::Finished);
+    assert_eq!(all(&numbers), (0..ROWS).collect::<Vec<_>>());
+    assert_eq!(all(&sums), expected_sums());
 }
 
 #[tokio::test(flavor = "multi_thread")]

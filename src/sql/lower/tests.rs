@@ -168,7 +168,7 @@ fn answer(text: &str) -> String {
         query => format!("CREATE MATERIALIZED VIEW v AS {query}"),
     };
     match graph(&text) {
-        Ok(graph) => explain(&graph),
+        Ok(graph) => explain(&graph, &std::collections::BTreeMap::new()),
         Err(fault) => format!("refused: {fault}\n"),
     }
 }
