@@ -160,6 +160,22 @@ impl Error {
         Some(errors.fold(first, Error::and))
     }
 
+    /// The same errors in the order of their places: what belongs to one file stands together, from its first line on.
+    pub fn in_order(mut self) -> Error {
+        let mut all = std::mem::take(&mut self.also);
+        all.push(self);
+        all.sort_by_key(|error| {
+            let place = error.place.as_deref();
+            (place.is_none(), place.map(|p| p.name.clone()), place.and_then(|p| p.line_col))
+        });
+        all.dedup_by(|a, b| a.place == b.place && a.message == b.message);
+        let mut all = all.into_iter();
+        match all.next() {
+            Some(first) => all.fold(first, Error::and),
+            None => Error::bug("an error was lost"),
+        }
+    }
+
     /// What the caller is to do.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -291,6 +307,13 @@ mod tests {
     fn the_nearest_name_is_offered_and_a_far_one_is_not() {
         assert_eq!(did_you_mean("usr", ["user", "amount"]), "; did you mean 'user'?");
         assert_eq!(did_you_mean("zzz", ["user", "amount"]), "");
+    }
+
+    #[test]
+    fn errors_stand_in_the_order_of_their_places() {
+        let at = |text: &str, line: u64| Error::input(text).at(Place::text("f.sql", line, 1));
+        let error = at("c", 9).and(Error::input("d")).and(at("a", 1)).and(at("b", 2)).and(at("b", 2));
+        assert_eq!(error.in_order().to_string(), "f.sql:1:1: a\nf.sql:2:1: b\nf.sql:9:1: c\nd");
     }
 
     #[test]

@@ -44,6 +44,8 @@ impl Reason {
     }
 }
 
+const DROPPED: &str = "eagre_rows_dropped_total";
+
 /// A number that only grows.
 #[derive(Debug, Clone, Default)]
 pub struct Counter(Arc<AtomicU64>);
@@ -144,7 +146,19 @@ impl Metrics {
 
     /// Counts rows that reach no result: `eagre_rows_dropped_total{node,reason}`.
     pub fn dropped(&self, node: &str, reason: Reason) -> Counter {
-        self.counter("eagre_rows_dropped_total", &[("node", node), ("reason", reason.as_str())])
+        self.counter(DROPPED, &[("node", node), ("reason", reason.as_str())])
+    }
+
+    /// Rows that have reached no result, by what refused them and why; only where there are any.
+    pub fn drops(&self) -> Vec<(String, String, u64)> {
+        let inner = self.inner.lock();
+        let drops = inner.counters.iter().filter(|((name, _), count)| name == DROPPED && count.get() > 0);
+        drops.filter_map(|((_, labels), count)| Some((label(labels, "node")?, label(labels, "reason")?, count.get()))).collect()
+    }
+
+    /// The sum of a counter over all its labels.
+    pub fn total(&self, name: &str) -> u64 {
+        self.inner.lock().counters.iter().filter(|((n, _), _)| n == name).map(|(_, counter)| counter.get()).sum()
     }
 
     /// Every counter and gauge as (name, labels, value), for `system.metrics` and the end-of-run summary.
@@ -183,6 +197,27 @@ impl Metrics {
         }
         text
     }
+}
+
+/// The value of a label in rendered labels (`node="a",reason="late"`).
+pub fn label(labels: &str, name: &str) -> Option<String> {
+    let mut rest = labels;
+    while let Some((key, after)) = rest.split_once("=\"") {
+        let mut value = String::new();
+        let mut chars = after.char_indices();
+        let end = loop {
+            match chars.next()? {
+                (_, '\\') => value.push(chars.next()?.1),
+                (at, '"') => break at,
+                (_, c) => value.push(c),
+            }
+        };
+        if key.trim_start_matches(',') == name {
+            return Some(value);
+        }
+        rest = &after[end + 1..];
+    }
+    None
 }
 
 fn header<'a>(text: &mut String, last: &mut &'a str, name: &'a str, kind: &str) {

@@ -13,6 +13,7 @@ mod run;
 mod sql;
 mod topics;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -77,7 +78,10 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             for one in error.each() {
-                eprintln!("error: {}", one.line());
+                match cli.log_format {
+                    LogFormat::Text => eprintln!("error: {}", one.line()),
+                    LogFormat::Json => tracing::error!("{}", one.line()),
+                }
             }
             ExitCode::from(error.kind().exit_code())
         }
@@ -85,8 +89,10 @@ pub fn main() -> ExitCode {
 }
 
 fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,datafusion=warn,fjall=warn,lsm_tree=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,datafusion=warn,datafusion_postgres=error,fjall=warn,lsm_tree=warn"));
+    let colours = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).with_ansi(colours);
     match format {
         LogFormat::Text => builder.without_time().init(),
         LogFormat::Json => builder.json().init(),

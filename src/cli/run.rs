@@ -1,12 +1,18 @@
 //! `eagre run`: runs a project folder or one SQL file until it is stopped, or until all bounded inputs have ended.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::time::Duration;
 
 use clap::Args as ClapArgs;
+use indicatif::ProgressBar;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
+use crate::connector::print;
 use crate::dataflow::coordinator::Ended;
+use crate::dataflow::graph::NodeKind;
 use crate::dataflow::pipeline::Restore;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Place, Result};
@@ -21,16 +27,16 @@ pub struct Args {
     #[arg(default_value = ".")]
     path: PathBuf,
     /// Worker threads, decoding included [default: number of cores].
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     parallelism: Option<usize>,
     /// Where state and the embedded log are [default: .eagre in the project folder].
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// A setting, as in SET or eagre.yaml; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Which checkpoint to go on from: auto, latest, none, or its number.
-    #[arg(long, default_value = "auto", value_parser = restore)]
+    #[arg(long, default_value = "auto", value_parser = restore, value_name = "WHICH")]
     restore: Restore,
     /// Go on although the query has changed and some state finds no operator.
     #[arg(long)]
@@ -82,6 +88,26 @@ fn restore(text: &str) -> Result<Restore, String> {
     }
 }
 
+/// A run that takes longer than this shows how far it is …
+const PROGRESS_FROM: Duration = Duration::from_secs(1);
+/// … so often.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+/// Runs that end show how far they are, unless the line would stand between printed rows.
+fn shows_progress(engine: &Engine) -> bool {
+    let prints = || engine.graph().nodes.iter().any(|node| matches!(&node.kind, NodeKind::Sink(sink) if sink.describe() == print::NAME));
+    !engine.is_unbounded() && !(std::io::stdout().is_terminal() && prints())
+}
+
+/// Rows that reached no result are told at the end, too: by what refused them, and why.
+fn tell_drops(engine: &Engine) {
+    let drops = engine.metrics().drops();
+    if !drops.is_empty() {
+        let each: Vec<String> = drops.iter().map(|(node, reason, rows)| format!("{rows} at {node} ({reason})")).collect();
+        tracing::warn!("rows that reached no result: {}; the table dead_letters holds those that were to be kept", each.join(", "));
+    }
+}
+
 /// Runs the command; returns the exit code.
 pub async fn run(args: Args) -> Result<u8> {
     // From the first moment on a signal means: stop in order.
@@ -96,18 +122,29 @@ pub async fn run(args: Args) -> Result<u8> {
     doors.serve();
 
     let stopper = running.stopper();
+    let progress = if shows_progress(&engine) { super::progress("records read") } else { ProgressBar::hidden() };
+    let mut tick = tokio::time::interval_at(Instant::now() + PROGRESS_FROM, PROGRESS_EVERY);
     let mut ended = pin!(running.wait());
     let mut asked = None;
     loop {
         let interrupted = tokio::select! {
-            ended = &mut ended => return match ended? {
-                Ended::Finished => Ok(0),
-                // A bounded run cut short by the keyboard says so; a service that is told to stop has done its duty.
-                Ended::Stopped if asked == Some(true) && !engine.is_unbounded() => {
-                    Err(Error::new(Kind::Interrupted, "interrupted before all input had been read; run it again to go on"))
-                }
-                Ended::Stopped => Ok(0),
-            },
+            ended = &mut ended => {
+                progress.finish_and_clear();
+                let ended = ended?;
+                tell_drops(&engine);
+                return match ended {
+                    Ended::Finished => Ok(0),
+                    // A bounded run cut short by the keyboard says so; a service that is told to stop has done its duty.
+                    Ended::Stopped if asked == Some(true) && !engine.is_unbounded() => {
+                        Err(Error::new(Kind::Interrupted, "interrupted before all input had been read; run it again to go on"))
+                    }
+                    Ended::Stopped => Ok(0),
+                };
+            }
+            _ = tick.tick(), if !progress.is_hidden() => {
+                progress.set_position(engine.metrics().total("eagre_source_records_total"));
+                continue;
+            }
             _ = terminate.recv() => false,
             _ = interrupt.recv() => true,
         };

@@ -1,7 +1,7 @@
 //! From a project to an engine: texts are read in order, every INSERT and every materialized view becomes a pipeline,
 //! all pipelines become one graph. Programs may add functions, and pipelines made without SQL (`stream.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,11 +15,12 @@ use crate::engine::live::Registering;
 use crate::engine::stream::Stream;
 use crate::error::{Error, Place, Result};
 use crate::metrics::Metrics;
-use crate::project::{Origin, Project, SqlText};
+use crate::project::{Layers, Origin, Project, SqlText};
+use crate::sql::bounded;
 use crate::sql::catalog::{Catalog, Entry};
 use crate::sql::lower::{self, Connected};
 use crate::sql::plan::Planner;
-use crate::sql::statement::{Insert, Query, Spanned, Statement, parse};
+use crate::sql::statement::{Insert, Query, Spanned, Statement, parse_each};
 use crate::state::{Checkpoints, Store};
 use crate::table::Tables;
 
@@ -33,7 +34,11 @@ pub struct Builder {
     /// Pipelines made without SQL.
     pipelines: Vec<lower::Pipeline>,
     queries: BTreeMap<String, Query>,
+    /// Queries whose rows are printed.
+    printed: Vec<Query>,
     faults: Vec<Error>,
+    /// Names whose declaration has a fault: what only misses them has none of its own.
+    undeclared: BTreeSet<String>,
     /// The project's texts have been read.
     read: bool,
 }
@@ -48,7 +53,9 @@ impl Builder {
             views: Vec::new(),
             pipelines: Vec::new(),
             queries: BTreeMap::new(),
+            printed: Vec::new(),
             faults: Vec::new(),
+            undeclared: BTreeSet::new(),
             read: false,
         }
     }
@@ -93,6 +100,9 @@ impl Builder {
         let mut faults = std::mem::take(&mut self.faults);
         let mut pipelines = std::mem::take(&mut self.pipelines);
         for (insert, place) in &self.inserts {
+            if self.misses_declared(&insert.query) || self.undeclared.contains(&insert.table.value) {
+                continue;
+            }
             match Planner::new(&self.catalog).plan_insert(insert) {
                 Ok(planned) => pipelines.push(lower::Pipeline::insert(planned, place.clone())),
                 Err(fault) => faults.push(fault.at(place.clone())),
@@ -104,13 +114,25 @@ impl Builder {
                 Err(fault) => faults.push(fault.at(place.clone())),
             }
         }
+        for query in self.printed.iter().filter(|query| !self.misses_declared(query)) {
+            match Planner::new(&self.catalog).plan_query(query) {
+                Ok(plan) => {
+                    let name = format!("SELECT at {}", query.place);
+                    pipelines.push(lower::Pipeline { target: lower::Target::Printed { name }, plan, place: query.place.clone() });
+                }
+                Err(fault) => faults.push(fault.at(query.place.clone())),
+            }
+        }
         let settings = match self.project.settings.resolve() {
-            Ok(settings) if faults.is_empty() => settings,
-            Ok(_) => return Err(Error::all(faults).unwrap_or_else(|| Error::bug("a fault was lost"))),
-            Err(fault) => return Err(faults.into_iter().rev().fold(fault, |all, fault| fault.and(all))),
+            Ok(settings) => settings,
+            Err(fault) => {
+                faults.push(fault);
+                // What else is wrong is looked for all the same.
+                Layers::default().resolve()?
+            }
         };
         for key in self.project.settings.without_effect() {
-            tracing::debug!("SET '{key}' has no effect here");
+            tracing::info!("'{key}' is a setting of Flink's runtime: it has no effect here");
         }
         let name = self.project.pipeline(&settings)?;
         let checkpoints = Checkpoints::new(Store::open(&self.project.checkpoint_dir(&settings)?)?);
@@ -119,7 +141,13 @@ impl Builder {
         let tables = Tables::new(metrics.clone());
         let live = Registering { tables: &tables };
         let outside = Connected { environment: &environment, live: &live };
-        let graph = lower::lower(&pipelines, &outside, lower::Options::default())?;
+        let graph = match lower::lower(&pipelines, &outside, lower::Options::default()) {
+            Ok(graph) if faults.is_empty() => graph,
+            lowered => {
+                faults.extend(lowered.err());
+                return Err(Error::all(faults).map_or_else(|| Error::bug("a fault was lost"), Error::in_order));
+            }
+        };
         let dead_letters = Arc::new(LiveSink::dead_letters(&tables, dead_letter::schema())?);
         let (catalog, queries) = (Arc::new(self.catalog), self.queries);
         let engine = Engine { catalog, queries, tables, metrics, environment, settings, name, checkpoints, graph, dead_letters };
@@ -135,28 +163,43 @@ impl Builder {
         lower::Pipeline::view(view, plan)
     }
 
+    /// Does the query read what a faulty statement would have declared?
+    fn misses_declared(&self, query: &Query) -> bool {
+        bounded::named(&query.value).iter().any(|name| self.undeclared.contains(name.table()))
+    }
+
     fn read_texts(&mut self) {
-        if !std::mem::replace(&mut self.read, true) {
-            for text in std::mem::take(&mut self.project.texts) {
-                if let Err(fault) = self.read_text(&text) {
-                    self.faults.push(fault);
-                }
+        if std::mem::replace(&mut self.read, true) {
+            return;
+        }
+        for text in std::mem::take(&mut self.project.texts) {
+            self.read_text(&text);
+        }
+        // What a query is called must not be taken, and it may read whatever the texts declare.
+        for (name, query) in &self.queries {
+            let named = Spanned { value: name.clone(), place: query.place.clone() };
+            if let Err(fault) = self.catalog.name_query(named, query.clone()) {
+                self.faults.push(fault);
             }
         }
     }
 
-    fn read_text(&mut self, text: &SqlText) -> Result<()> {
-        let statements = parse(&text.text, &text.name)?;
-        if let [Spanned { value: Statement::Query(query), .. }] = statements.as_slice() {
+    fn read_text(&mut self, text: &SqlText) {
+        let parsed = parse_each(&text.text, &text.name);
+        let whole = parsed.faults.is_empty();
+        self.faults.extend(parsed.faults);
+        self.undeclared.extend(parsed.undeclared);
+        if let ([Spanned { value: Statement::Query(query), .. }], true, false) =
+            (parsed.statements.as_slice(), whole, self.project.is_file())
+        {
             self.queries.insert(stem(&text.name), query.clone());
-            return Ok(());
+            return;
         }
-        for statement in statements {
+        for statement in parsed.statements {
             if let Err(fault) = self.apply(&statement) {
                 self.faults.push(fault.at(statement.place));
             }
         }
-        Ok(())
     }
 
     fn apply(&mut self, statement: &Spanned<Statement>) -> Result<()> {
@@ -169,9 +212,14 @@ impl Builder {
                 self.inserts.extend(set.iter().map(|insert| (insert.clone(), insert.table.place.clone())));
             }
             Statement::CreateMaterializedView(view) => {
-                self.catalog.apply(statement)?;
-                self.views.push((view.name.value.clone(), place));
+                self.declare(&view.name.value, Some(&view.query), statement)?;
+                if !self.undeclared.contains(&view.name.value) {
+                    self.views.push((view.name.value.clone(), place));
+                }
             }
+            Statement::CreateTable { table, .. } => self.declare(&table.name, None, statement)?,
+            Statement::CreateView(view) => self.declare(&view.name.value, Some(&view.query), statement)?,
+            Statement::Query(query) if self.project.is_file() => self.printed.push(query.clone()),
             Statement::Query(_) => {
                 return Err(Error::input(
                     "a SELECT among other statements shows nothing here: INSERT INTO a table ('connector' = 'print' writes to the terminal), or put it into a file of its own",
@@ -180,11 +228,25 @@ impl Builder {
             Statement::Explain(_) | Statement::Describe(_) | Statement::ShowTables | Statement::ShowViews | Statement::ShowSet => {
                 return Err(Error::input("this statement asks for an answer: use it in `eagre sql`"));
             }
-            Statement::CreateTable { .. } | Statement::CreateView(_) | Statement::Drop { .. } => {
+            Statement::Drop { .. } => {
                 self.catalog.apply(statement)?;
             }
         }
         Ok(())
+    }
+
+    /// Declares a table or view; one with a fault, or one that reads such a one, is noted.
+    fn declare(&mut self, name: &str, query: Option<&Query>, statement: &Spanned<Statement>) -> Result<()> {
+        if query.is_some_and(|query| self.misses_declared(query)) {
+            self.undeclared.insert(name.to_owned());
+            return Ok(());
+        }
+        let is_new = self.catalog.get(name).is_none();
+        let declared = self.catalog.apply(statement);
+        if declared.is_err() && is_new {
+            self.undeclared.insert(name.to_owned());
+        }
+        declared.map(|_| ())
     }
 }
 

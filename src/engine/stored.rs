@@ -97,7 +97,7 @@ impl StoredTable {
             return Err(Error::input(format!(
                 "table '{}' ({}) never ends: a query reads what is stored, not what is still to come",
                 def.name,
-                source.source.describe()
+                def.options.get("connector").map_or("without a connector", |connector| connector.value.as_str())
             )));
         }
         Ok(source)

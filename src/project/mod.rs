@@ -8,6 +8,7 @@
 //! `eagre.yaml`. Always holds: the same name of a setting means the same in the file, in `SET` and in `--set`.
 //! Read `settings.rs` first.
 
+mod address;
 pub mod env;
 mod flink_keys;
 mod settings;
@@ -37,6 +38,8 @@ pub struct Project {
     pub base_dir: PathBuf,
     /// What the pipeline is called if no setting says otherwise.
     default_name: String,
+    /// It is a SQL file, not a folder.
+    is_file: bool,
     /// The SQL texts, in order.
     pub texts: Vec<SqlText>,
     /// What was set so far: by `eagre.yaml`, and by whoever adds to it.
@@ -67,13 +70,13 @@ impl Project {
         };
         let text = SqlText { name: path.display().to_string(), text: read(path)? };
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Project { base_dir, default_name: stem, texts: vec![text], settings: Layers::default() })
+        Ok(Project { base_dir, default_name: stem, is_file: true, texts: vec![text], settings: Layers::default() })
     }
 
     /// A project made of texts in memory: for programs that embed the engine, and for tests. Relative paths, and the
     /// data directory, start at `base_dir`.
     pub fn of_texts(name: impl Into<String>, base_dir: impl Into<PathBuf>, texts: Vec<SqlText>) -> Self {
-        Project { base_dir: base_dir.into(), default_name: name.into(), texts, settings: Layers::default() }
+        Project { base_dir: base_dir.into(), default_name: name.into(), is_file: false, texts, settings: Layers::default() }
     }
 
     fn open_folder(dir: &Path) -> Result<Self> {
@@ -99,7 +102,12 @@ impl Project {
         }
         let whole = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
         let name = whole.file_name().map_or_else(|| "project".to_owned(), |name| name.to_string_lossy().into_owned());
-        Ok(Project { base_dir: dir.to_owned(), default_name: name, texts: sql_texts(&queries)?, settings })
+        Ok(Project { base_dir: dir.to_owned(), default_name: name, is_file: false, texts: sql_texts(&queries)?, settings })
+    }
+
+    /// Is it a SQL file, in which a bare SELECT is shown, not a folder, in which it has a name?
+    pub fn is_file(&self) -> bool {
+        self.is_file
     }
 
     /// Sets `key=value` of a `--set` flag.

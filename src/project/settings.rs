@@ -5,12 +5,12 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize as _;
 use serde::de::value::MapDeserializer;
 
+use super::address::deserialize_address;
 use super::flink_keys::{Meaning, meaning, nearest};
 use super::size::{Size, deserialize_size};
 use crate::error::{Error, Place, Result};
@@ -40,12 +40,12 @@ pub struct Settings {
     /// Most memory for state; at 90 % sources slow down, at 100 % the pipeline stops. Default: `60 %` of the memory.
     #[serde(rename = "state.max-bytes", default = "sixty_percent", deserialize_with = "deserialize_size")]
     pub state_max: Size,
-    /// Where PostgreSQL clients connect. Default: `127.0.0.1:5433`. Port 0 takes any free one.
-    #[serde(rename = "pg.listen", default = "pg_listen")]
-    pub pg_listen: SocketAddr,
-    /// Where HTTP clients connect. Default: `127.0.0.1:8433`. Port 0 takes any free one.
-    #[serde(rename = "http.listen", default = "http_listen")]
-    pub http_listen: SocketAddr,
+    /// Where PostgreSQL clients connect: `host:port`, or a port alone. Default: `127.0.0.1:5433`. Port 0 takes any free one.
+    #[serde(rename = "pg.listen", default = "pg_listen", deserialize_with = "deserialize_address")]
+    pub pg_listen: String,
+    /// Where HTTP clients connect: `host:port`, or a port alone. Default: `127.0.0.1:8433`. Port 0 takes any free one.
+    #[serde(rename = "http.listen", default = "http_listen", deserialize_with = "deserialize_address")]
+    pub http_listen: String,
     /// Clients must show this token (as the password of PostgreSQL, as the bearer token of HTTP). Needed, or TLS is,
     /// to listen on an address that other machines reach.
     #[serde(rename = "listen.token")]
@@ -95,12 +95,12 @@ fn sixty_percent() -> Size {
     Size::Percent(60)
 }
 
-fn pg_listen() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 5433))
+fn pg_listen() -> String {
+    "127.0.0.1:5433".to_owned()
 }
 
-fn http_listen() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 8433))
+fn http_listen() -> String {
+    "127.0.0.1:8433".to_owned()
 }
 
 fn one_gib() -> Size {
@@ -267,7 +267,7 @@ mod tests {
     fn defaults_are_those_of_the_documentation() {
         let settings = Layers::default().resolve().unwrap();
         assert_eq!((settings.checkpoint_interval_micros, settings.cut_interval_micros), (10_000_000, 20_000));
-        assert_eq!(settings.pg_listen.to_string(), "127.0.0.1:5433");
+        assert_eq!(settings.pg_listen, "127.0.0.1:5433");
         assert_eq!(settings.state_max, Size::Percent(60));
     }
 

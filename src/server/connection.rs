@@ -13,7 +13,7 @@ use crate::error::{Error, Result, did_you_mean};
 use crate::server::queries::{CATALOG, Queries, SCHEMA, Stop, refused};
 use crate::sql::bounded;
 use crate::sql::catalog::Catalog;
-use crate::sql::statement::{self, Spanned, Statement};
+use crate::sql::statement::{self, Query, Spanned, Statement};
 use crate::sql::types;
 use crate::table::at_one_cut;
 
@@ -34,6 +34,11 @@ impl Connection {
     /// Reads a text of one or more statements; `name` is the text's name in messages.
     pub fn parse(&self, text: &str, name: &str) -> Result<Vec<Spanned<Statement>>> {
         statement::parse(text, name)
+    }
+
+    /// Plans a query without running it.
+    pub async fn check(&self, query: &Query) -> Result<()> {
+        at_one_cut(self.queries.tables(), bounded::plan(&self.context, &self.catalog, query)).await.map(|_| ())
     }
 
     /// Runs one statement. Views that it creates live as long as the connection; what would write is refused.

@@ -48,8 +48,8 @@ impl Doors {
         if serve {
             let guard = Guard::new(settings.listen_token.clone(), tls_files(settings)?.as_ref())?;
             tls = guard.tls().is_some();
-            let pg = listen("--pg-listen", &settings.pg_listen.to_string(), &guard).await?;
-            let web = listen("--http-listen", &settings.http_listen.to_string(), &guard).await?;
+            let pg = listen("--pg-listen", &settings.pg_listen, &guard).await?;
+            let web = listen("--http-listen", &settings.http_listen, &guard).await?;
             let unknown = |e| Error::failed("a listener has no address").because(e);
             ports = Some((pg.local_addr().map_err(unknown)?, web.local_addr().map_err(unknown)?));
             waiting.push(Box::pin(pgwire::serve(pg, queries.clone(), guard.clone())));

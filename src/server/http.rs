@@ -357,7 +357,7 @@ mod tests {
         metrics.counter("eagre_rows_in_total", &[("node", "orders")]).add(3);
         let queries = Queries::new(tables.clone(), SystemSchema::new(metrics.clone()), Arc::default(), &QueryLimits::default()).unwrap();
         let guard = Guard::new(token.map(str::to_owned), None).unwrap();
-        let listener = listen("--http-listen", "0", &guard).await.unwrap();
+        let listener = listen("--http-listen", "127.0.0.1:0", &guard).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let door = HttpDoor { queries, health: Health::new(metrics.clone()), metrics, guard };
         tokio::spawn(serve(listener, door.clone()));

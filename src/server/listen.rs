@@ -90,15 +90,13 @@ fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Opens a listener. `option` is the option that named `address` (`--pg-listen`), for messages; `address` is
-/// `host:port`, or a port alone (on 127.0.0.1).
+/// Opens a listener. `option` is the option that named `address` (`--pg-listen`), for messages; `address` is `host:port`.
 ///
 /// # Errors
 /// [`Kind::Input`]: not an address, or one that other machines reach without token or TLS; [`Kind::Unreachable`]: taken.
 pub async fn listen(option: &str, address: &str, guard: &Guard) -> Result<TcpListener> {
     let given = format!("{option} {address}");
-    let full = if address.parse::<u16>().is_ok() { format!("127.0.0.1:{address}") } else { address.to_owned() };
-    let addresses: Vec<SocketAddr> = match tokio::net::lookup_host(&full).await {
+    let addresses: Vec<SocketAddr> = match tokio::net::lookup_host(address).await {
         Ok(addresses) => addresses.collect(),
         Err(e) => return Err(Error::input(format!("{given}: not an address; expected host:port, as in 127.0.0.1:5433")).because(e)),
     };
@@ -123,10 +121,10 @@ mod tests {
     #[tokio::test]
     async fn a_taken_port_names_the_option() {
         let first = listen("--pg-listen", "127.0.0.1:0", &Guard::default()).await.unwrap();
-        let port = first.local_addr().unwrap().port().to_string();
-        let error = listen("--pg-listen", &port, &Guard::default()).await.unwrap_err();
+        let address = first.local_addr().unwrap().to_string();
+        let error = listen("--pg-listen", &address, &Guard::default()).await.unwrap_err();
         assert_eq!(error.kind().exit_code(), 3);
-        assert!(error.to_string().contains(&format!("--pg-listen {port}: the port is taken")), "{error}");
+        assert!(error.to_string().contains(&format!("--pg-listen {address}: the port is taken")), "{error}");
     }
 
     #[tokio::test]

@@ -544,7 +544,7 @@ mod tests {
         let (tables, writer) = orders();
         let queries = Queries::new(tables.clone(), SystemSchema::new(Metrics::default()), Arc::default(), &limits).unwrap();
         let guard = Guard::new(token.map(str::to_owned), None).unwrap();
-        let listener = listen("--pg-listen", "0", &guard).await.unwrap();
+        let listener = listen("--pg-listen", "127.0.0.1:0", &guard).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(serve(listener, queries, guard));
         (port, tables, writer)

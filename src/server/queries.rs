@@ -93,7 +93,8 @@ impl Queries {
             .build();
         let context = SessionContext::new_with_state(session);
         let schemas = Arc::new(MemoryCatalogProvider::new());
-        schemas.register_schema(SCHEMA, Arc::new(LiveSchema::new(tables.clone())))?;
+        let declared = catalog.entries().map(|(name, entry)| (name.to_owned(), entry.kind()));
+        schemas.register_schema(SCHEMA, Arc::new(LiveSchema::new(tables.clone()).beside(declared)))?;
         schemas.register_schema("system", Arc::new(system))?;
         context.register_catalog(CATALOG, schemas);
         setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| Error::from(*error))?;

@@ -13,7 +13,7 @@ use super::declared::DeclaredTable;
 use super::functions::Functions;
 use super::plan::Planner;
 use super::resolve;
-use super::statement::{DropKind, MaterializedViewDef, Name, Spanned, Statement, ViewDef};
+use super::statement::{DropKind, MaterializedViewDef, Name, Query, Spanned, Statement, ViewDef};
 use crate::error::{Error, Place, Result, did_you_mean};
 
 /// Tables, views and materialized views by name, and the functions that their texts may call.
@@ -88,6 +88,14 @@ impl Catalog {
         }
         Planner::new(self).view(&def)?;
         self.entries.insert(def.name.value.clone(), Entry::View(Arc::new(def)));
+        Ok(())
+    }
+
+    /// Adds a query under a name, to be read like a view. It is not planned: it may read what only a running engine has.
+    pub fn name_query(&mut self, name: Name, query: Query) -> Result<()> {
+        self.is_taken(&name.value, &name.place, false)?;
+        let def = ViewDef { name: name.clone(), columns: Vec::new(), query, temporary: false, if_not_exists: false };
+        self.entries.insert(name.value, Entry::View(Arc::new(def)));
         Ok(())
     }
 

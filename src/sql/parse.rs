@@ -18,28 +18,65 @@ use crate::error::{Error, Place, Result, did_you_mean};
 
 /// Reads all statements of `text`; `file` is its name in messages. Every statement that cannot be read is reported.
 pub fn parse(text: &str, file: &str) -> Result<Vec<Spanned<Statement>>> {
+    let read = parse_each(text, file);
+    Error::all(read.faults).map_or(Ok(read.statements), Err)
+}
+
+/// A text with faults, as far as it can be read.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    /// The statements that can be read.
+    pub statements: Vec<Spanned<Statement>>,
+    /// What is wrong with the others.
+    pub faults: Vec<Error>,
+    /// Names that the others would have declared: that they are missing is no fault of who uses them.
+    pub undeclared: Vec<String>,
+}
+
+/// Reads what can be read of `text`, so that everything else that is wrong can be told in the same go.
+pub fn parse_each(text: &str, file: &str) -> Parsed {
     let dialect = FlinkDialect;
-    let tokens = Tokenizer::new(&dialect, text)
-        .tokenize_with_location()
-        .map_err(|e| Error::input(e.message).at(place::of_location(file, e.location)))?;
-    let mut statements = Vec::new();
-    let mut errors = Vec::new();
+    let tokens = match Tokenizer::new(&dialect, text).tokenize_with_location() {
+        Ok(tokens) => tokens,
+        Err(e) => {
+            let fault = Error::input(e.message).at(place::of_location(file, e.location));
+            return Parsed { faults: vec![fault], ..Parsed::default() };
+        }
+    };
+    let mut parsed = Parsed::default();
+    let Parsed { statements, faults: errors, undeclared } = &mut parsed;
     // INSERTs of an open statement set, and where it was opened.
     let mut set: Option<(Vec<Insert>, Place)> = None;
     for piece in tokens.split_inclusive(|t| t.token == Token::SemiColon) {
         errors.extend(hint(piece, file));
-        let Some(mut piece) = Piece::new(&dialect, piece, file) else { continue };
+        let tokens = piece;
+        let Some(mut piece) = Piece::new(&dialect, tokens, file) else { continue };
         let read = if set.is_some() { piece.inside_set(&mut set) } else { piece.statement(&mut set) };
         match read {
             Ok(Some(statement)) => statements.push(Spanned { value: statement, place: piece.begin }),
             Ok(None) => {}
-            Err(error) => errors.push(error),
+            Err(error) => {
+                errors.push(error);
+                undeclared.extend(declares(tokens));
+            }
         }
     }
     if let Some((_, opened)) = set {
         errors.push(Error::input("this statement set has no END").at(opened));
     }
-    Error::all(errors).map_or(Ok(statements), Err)
+    parsed
+}
+
+/// The name that a statement declares, if it begins as one that does: `CREATE … TABLE | VIEW [IF NOT EXISTS] name`.
+fn declares(tokens: &[TokenWithSpan]) -> Option<String> {
+    let mut words = tokens.iter().filter_map(|token| match &token.token {
+        Token::Word(word) => Some(word),
+        _ => None,
+    });
+    words.next().filter(|word| word.keyword == Keyword::CREATE)?;
+    words.by_ref().take(3).find(|word| matches!(word.keyword, Keyword::TABLE | Keyword::VIEW))?;
+    let mut rest = words.skip_while(|word| matches!(word.keyword, Keyword::IF | Keyword::NOT | Keyword::EXISTS));
+    rest.next().map(|name| name.value.clone())
 }
 
 /// A hint is a comment to the parser: it would be passed over in silence.

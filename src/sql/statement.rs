@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast;
 use super::catalog::{TableDef, TableOption};
 use crate::error::Place;
 
-pub use super::parse::{parse, parse_query};
+pub use super::parse::{Parsed, parse, parse_each, parse_query};
 
 /// Something of a text, and where it begins.
 #[derive(Debug, Clone)]

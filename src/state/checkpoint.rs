@@ -88,7 +88,8 @@ impl Checkpoints {
             }
             known.push(listed.epoch.to_string());
         }
-        Err(Error::input(format!("no checkpoint {epoch} in {}; there are: {}", self.describe(), known.join(", "))))
+        let there = if known.is_empty() { "there is none yet".to_owned() } else { format!("there are: {}", known.join(", ")) };
+        Err(Error::input(format!("no checkpoint {epoch} in {}; {there}", self.describe())))
     }
 
     async fn read(&self, name: &str) -> Result<Manifest> {

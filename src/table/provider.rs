@@ -1,5 +1,6 @@
 //! A live table as DataFusion sees it: every statement reads one snapshot, a primary key is looked up, not searched.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -39,12 +40,20 @@ pub async fn at_one_cut<F: Future>(tables: &Tables, statement: F) -> F::Output {
 #[derive(Debug)]
 pub struct LiveSchema {
     tables: Tables,
+    /// Names that mean something elsewhere, and what: whoever asks for them here is told.
+    elsewhere: BTreeMap<String, &'static str>,
 }
 
 impl LiveSchema {
     /// Shows `tables`, those made later included.
     pub fn new(tables: Tables) -> Self {
-        LiveSchema { tables }
+        LiveSchema { tables, elsewhere: BTreeMap::new() }
+    }
+
+    /// Knows of these names (and what they are) that they are no live tables.
+    pub fn beside(mut self, elsewhere: impl IntoIterator<Item = (String, &'static str)>) -> Self {
+        self.elsewhere = elsewhere.into_iter().collect();
+        self
     }
 }
 
@@ -57,6 +66,11 @@ impl SchemaProvider for LiveSchema {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         match self.tables.get(name) {
             Ok(table) => Ok(Some(Arc::new(LiveProvider::new(self.tables.clone(), table)))),
+            Err(_) if self.elsewhere.contains_key(name) => {
+                let kind = self.elsewhere[name];
+                let text = format!("'{name}' is a {kind}, not a live table: this door reads live tables, `eagre sql` reads it");
+                Err(crate::error::Error::input(text).into())
+            }
             Err(error) => {
                 let snapshot = self.tables.snapshot();
                 // Where a name is near, it is offered; else DataFusion's own message stands.

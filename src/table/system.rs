@@ -21,7 +21,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use parking_lot::RwLock;
 
 use crate::error::Result;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, label};
 use crate::state::Checkpoints;
 
 /// A node of the dataflow as the runtime registers it.
@@ -189,27 +189,6 @@ fn partitions(metrics: &Metrics) -> Result<RecordBatch> {
         numbers(by_partition.values().map(|v| v[3])),
     ];
     table(Which::Partitions, columns)
-}
-
-/// The value of a label in rendered labels (`node="a",reason="late"`).
-fn label(labels: &str, name: &str) -> Option<String> {
-    let mut rest = labels;
-    while let Some((key, after)) = rest.split_once("=\"") {
-        let mut value = String::new();
-        let mut chars = after.char_indices();
-        let end = loop {
-            match chars.next()? {
-                (_, '\\') => value.push(chars.next()?.1),
-                (at, '"') => break at,
-                (_, c) => value.push(c),
-            }
-        };
-        if key.trim_start_matches(',') == name {
-            return Some(value);
-        }
-        rest = &after[end + 1..];
-    }
-    None
 }
 
 fn text<'a>(values: impl Iterator<Item = &'a String>) -> ArrayRef {

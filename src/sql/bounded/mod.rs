@@ -145,7 +145,7 @@ impl Tables for Registered<'_> {
             Some(Entry::MaterializedView(view, _)) => query_plan(&scope, &view.query)?,
             Some(Entry::Table(_)) => {
                 return Err(Error::input(format!(
-                    "table '{name}' is declared but cannot be read by a query; its connector may only write"
+                    "'{name}' is a table, not a live table: this door reads live tables, `eagre sql` reads it"
                 )));
             }
             None => {
@@ -158,7 +158,7 @@ impl Tables for Registered<'_> {
 }
 
 /// All names that stand where a table can.
-fn named(query: &ast::Query) -> Vec<TableReference> {
+pub fn named(query: &ast::Query) -> Vec<TableReference> {
     struct Names(Vec<TableReference>);
     impl Visitor for Names {
         type Break = ();

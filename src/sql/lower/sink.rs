@@ -10,8 +10,8 @@ use super::Lowering;
 use super::outside::LiveTable;
 use super::scan::PLANNER_OPTIONS;
 use super::stream::Stream;
-use crate::connector::Sink;
 use crate::connector::registry::TableRequest;
+use crate::connector::{Sink, print};
 use crate::dataflow::graph::NodeKind;
 use crate::error::{Error, Place, Result, did_you_mean};
 use crate::operator::union::UnionSpec;
@@ -45,13 +45,18 @@ pub enum Target {
         /// `'retention'`, in microseconds of event time.
         retention_micros: Option<i64>,
     },
+    /// A query for a person: its rows go to standard output.
+    Printed {
+        /// What it is called.
+        name: String,
+    },
 }
 
 impl Target {
     fn name(&self) -> &str {
         match self {
             Target::Table(table) => &table.def.name,
-            Target::View { name, .. } => name,
+            Target::View { name, .. } | Target::Printed { name } => name,
         }
     }
 }
@@ -149,6 +154,10 @@ impl Lowering<'_> {
         };
         let table = match target {
             Target::View { name, primary_key, retention_micros } => return live(name, primary_key, *retention_micros),
+            Target::Printed { name } => {
+                let options = [("connector".to_owned(), print::NAME.to_owned())].into();
+                return self.outside.sink(TableRequest { table: name, options, columns: fields, primary_key: &[] });
+            }
             Target::Table(table) => &table.def,
         };
         if table.options.get("connector").is_some_and(|c| c.value == "table") {

@@ -1,0 +1,136 @@
+//! The command line as a person meets it: what it prints where, what it says of faults, its exit codes.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+const ORDERS: &str = "CREATE TABLE orders (customer STRING, amount DOUBLE, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
+WITH ('connector' = 'filesystem', 'path' = 'orders.jsonl', 'format' = 'json');
+";
+
+const LINES: &str = r#"{"customer": "ann", "amount": 2, "ts": "2024-01-01 12:00:01"}
+no JSON
+{"customer": "bob", "amount": 3, "ts": "2024-01-01 12:00:40"}
+"#;
+
+/// A folder with the orders; each text is a file `name.sql` in it that begins with their table.
+fn folder(texts: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("orders.jsonl"), LINES).unwrap();
+    for (name, text) in texts {
+        fs::write(dir.path().join(name), format!("{ORDERS}{text}")).unwrap();
+    }
+    dir
+}
+
+fn eagre(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_eagre")).current_dir(dir).args(arguments).stdin(Stdio::null()).env_remove("RUST_LOG").output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_bare_select_prints_and_rows_that_reach_no_result_are_told_and_kept() {
+    let dir = folder(&[("a.sql", "SELECT customer, amount * 2 AS twice FROM orders;")]);
+    let ran = eagre(dir.path(), &["run", "a.sql"]);
+    assert_eq!((ran.status.code(), out(&ran).as_str()), (Some(0), "+I[ann, 4.0]\n+I[bob, 6.0]\n"), "{}", err(&ran));
+    assert!(err(&ran).contains("rows that reached no result: 1 at orders (undecodable)"), "{}", err(&ran));
+    assert!(!err(&ran).contains('\u{1b}'), "no colours where there is no terminal: {}", err(&ran));
+    let letters = eagre(
+        dir.path(),
+        &["sql", "a.sql", "--format", "csv", "-c", "SELECT source, reason, CAST(record AS STRING) AS r FROM dead_letters"],
+    );
+    assert_eq!(out(&letters), "source,reason,r\norders,undecodable,no JSON\n", "{}", err(&letters));
+}
+
+#[test]
+fn check_tells_every_fault_in_one_go_and_no_consequence() {
+    let dir = folder(&[(
+        "a.sql",
+        "CREATE TABLE broken (a STRIN) WITH ('connector' = 'print');
+CREATE TABLE sink (c STRING, n BIGINT) WITH ('connector' = 'print');
+CREATE TABLE other (c STRING, n BIGINT) WITH ('connector' = 'prnt');
+INSERT INTO broken SELECT customer FROM orders;
+INSERT INTO sink SELECT customer, COUNT(*) FROM orders GROUP BY customer;
+INSERT INTO sink SELECT custmer, 1 FROM orders;
+INSERT INTO other SELECT customer, 1 FROM orders;
+CREATE VIEW v AS SELECT nothing FROM orders;
+INSERT INTO sink SELECT nothing, 1 FROM v;
+SET 'paralelism' = '2';
+SELECT a FROM broken;
+SELEC 1;
+",
+    )]);
+    let checked = eagre(dir.path(), &["check", "a.sql"]);
+    let told = err(&checked);
+    let lines: Vec<&str> = told.lines().collect();
+    let wanted = [
+        "error: a.sql:3:24: no type 'STRIN'; did you mean 'STRING'?",
+        "error: a.sql:5:14: unknown connector 'prnt'; did you mean 'print'?",
+        "error: a.sql:7:65: GROUP BY (or DISTINCT) without a window is not supported yet",
+        "error: a.sql:8:25: no column 'custmer'; did you mean 'customer'?",
+        "error: a.sql:10:25: no column 'nothing'; there are customer, amount, ts",
+        "error: a.sql:12:5: unknown setting 'paralelism'; did you mean 'parallelism'?",
+        "error: a.sql:14:1: no statement begins with 'SELEC'; did you mean 'SELECT'?",
+    ];
+    assert_eq!((checked.status.code(), lines.len()), (Some(2), wanted.len()), "{told}");
+    for (line, wanted) in lines.iter().zip(wanted) {
+        assert!(line.starts_with(wanted), "{line}\n{wanted}");
+    }
+}
+
+#[test]
+fn a_named_query_is_checked_and_read_by_its_name() {
+    let dir = folder(&[]);
+    let queries = dir.path().join("queries");
+    fs::create_dir(&queries).unwrap();
+    fs::write(dir.path().join("eagre.yaml"), "name: named\n").unwrap();
+    fs::write(queries.join("10.sql"), format!("{ORDERS}CREATE MATERIALIZED VIEW kept AS SELECT customer, amount FROM orders;")).unwrap();
+    fs::write(queries.join("dear.sql"), "SELECT customer FROM kept WHERE amount > 2").unwrap();
+    assert_eq!(eagre(dir.path(), &["run"]).status.code(), Some(0));
+    let asked = eagre(dir.path(), &["sql", "--format", "csv", "-c", "SELECT * FROM dear"]);
+    assert_eq!(out(&asked), "customer\nbob\n", "{}", err(&asked));
+    fs::write(queries.join("dear.sql"), "SELECT custmer FROM kept").unwrap();
+    let checked = eagre(dir.path(), &["check"]);
+    assert_eq!(checked.status.code(), Some(2));
+    assert_eq!(err(&checked), "error: ./queries/dear.sql:1:8: no column 'custmer'; did you mean 'customer'?\n");
+}
+
+#[test]
+fn exit_codes_and_messages_say_what_to_do() {
+    let dir = folder(&[("a.sql", "CREATE TABLE t (c STRING) WITH ('connector' = 'print');\nINSERT INTO t SELECT customer FROM orders;")]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let wrong: [(&[&str], i32, &str); 11] = [
+        (&["run", "b.sql"], 3, "there is no 'b.sql'; did you mean 'a.sql'?"),
+        (&["run"], 2, "'.' is no project folder"),
+        (&["run", "a.sql", "--pg-listen", &taken], 3, "the port is taken; name another one with this option"),
+        (&["run", "a.sql", "--pg-listen", "0.0.0.0:0"], 2, "neither a token nor TLS is set"),
+        (
+            &["run", "a.sql", "--http-listen", "here"],
+            2,
+            "--http-listen: setting 'http.listen': 'here' is not an address; expected host:port",
+        ),
+        (&["run", "a.sql", "--set", "paralelism=2"], 2, "--set: unknown setting 'paralelism'; did you mean 'parallelism'?"),
+        (&["run", "a.sql", "--parallelism", "0"], 2, "it must be above zero"),
+        (&["run", "a.sql", "--restore", "7"], 2, "no checkpoint 7 in ./.eagre/a/checkpoints; there is none yet"),
+        (&["run", "a.sql", "--data-dir", "orders.jsonl"], 3, "cannot be made"),
+        (&["topics", "list"], 3, "there is no log in ./.eagre"),
+        (&["init", "."], 2, "is there already"),
+    ];
+    for (arguments, code, text) in wrong {
+        let ran = eagre(dir.path(), arguments);
+        assert_eq!(ran.status.code(), Some(code), "{arguments:?}: {}", err(&ran));
+        assert!(err(&ran).contains(text) && err(&ran).starts_with("error: "), "{arguments:?}: {}", err(&ran));
+        assert_eq!(out(&ran), "", "{arguments:?}");
+    }
+    let told = eagre(dir.path(), &["--log-format", "json", "run", "b.sql"]);
+    let line: serde_json::Value = serde_json::from_str(err(&told).trim()).unwrap();
+    assert_eq!((line["level"].as_str(), told.status.code()), (Some("ERROR"), Some(3)), "{line}");
+}
