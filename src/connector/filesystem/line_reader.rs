@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use super::failed;
 use super::lines::{Lines, count_lines};
 use super::location::Found;
-use super::source::{FilePosition, now_micros, open_file};
+use super::source::{now_micros, open_file};
+use super::walk::Walk;
 use crate::connector::{Position, Read as Next, Reader};
 use crate::error::{Error, Result};
 use crate::format::{Chunk, Records};
@@ -16,15 +17,9 @@ use crate::format::{Chunk, Records};
 ///
 /// Reads block: a chunk of a local file comes out of the page cache in less time than a change of threads takes.
 pub struct LineReader {
-    files: Vec<Found>,
-    /// Which file is being read; all were read when it is past the last.
-    file: usize,
-    /// The file being read; `None` before it is opened.
+    walk: Walk,
+    /// The file being read; `None` when all were read.
     lines: Option<Lines<Box<dyn Read + Send>>>,
-    /// Bytes of this file handed over.
-    at: u64,
-    /// Lines handed over, of all files.
-    record: i64,
     chunk_bytes: usize,
     /// Each file begins with a header line. The decoder knows that of the first; the others are left out here.
     headers: bool,
@@ -33,40 +28,36 @@ pub struct LineReader {
 impl LineReader {
     /// Opens `files` at `position`, or at the start.
     pub fn open(files: Vec<Found>, position: Option<&Position>, chunk_bytes: usize, headers: bool) -> Result<Self> {
-        let mut reader = LineReader { files, file: 0, lines: None, at: 0, record: 0, chunk_bytes, headers };
-        if let Some(position) = position {
-            let position = FilePosition::from(position)?;
-            reader.file = position.index(&reader.files)?;
-            (reader.at, reader.record) = (position.at, position.record);
-        }
+        let mut reader = LineReader { walk: Walk::begin(files, position)?, lines: None, chunk_bytes, headers };
         reader.open_current()?;
         Ok(reader)
     }
 
     /// Opens the current file and goes to `at`.
     fn open_current(&mut self) -> Result<()> {
-        let Some(found) = self.files.get(self.file) else { return Ok(()) };
+        let Some(found) = self.walk.current() else { return Ok(()) };
+        let at = self.walk.at;
         let mut file = open_file(found)?;
         let fault = |error| failed("reading", &found.path, error);
         let input: Box<dyn Read + Send> = match found.path.extension().and_then(|e| e.to_str()) {
-            Some("gz") => skipped(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))), self.at).map_err(fault)?,
+            Some("gz") => skipped(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))), at).map_err(fault)?,
             Some("zst" | "zstd") => {
                 let unpacked = zstd::Decoder::new(file).map_err(fault)?;
-                skipped(Box::new(unpacked), self.at).map_err(fault)?
+                skipped(Box::new(unpacked), at).map_err(fault)?
             }
             Some(packed @ ("bz2" | "xz" | "lz4" | "zip" | "snappy")) => {
                 return Err(Error::input(format!("'{}': .{packed} files are not unpacked, only .gz and .zst", found.path.display())));
             }
             _ => {
                 let length = file.metadata().map_err(fault)?.len();
-                if length < self.at {
+                if length < at {
                     return Err(Error::input(format!(
                         "'{}' has {length} bytes, but {} were read before the checkpoint: it was replaced; start afresh with --restore none",
                         found.path.display(),
-                        self.at
+                        at
                     )));
                 }
-                file.seek(SeekFrom::Start(self.at)).map_err(fault)?;
+                file.seek(SeekFrom::Start(at)).map_err(fault)?;
                 Box::new(file)
             }
         };
@@ -86,30 +77,28 @@ impl Reader for LineReader {
     async fn read(&mut self) -> Result<Next> {
         loop {
             let Some(lines) = &mut self.lines else { return Ok(Next::End) };
-            if let Some(mut data) = lines.next_chunk().map_err(|e| failed("reading", &self.files[self.file].path, e))? {
-                if self.headers && self.file > 0 && self.at == 0 {
+            if let Some(mut data) = lines.next_chunk().map_err(|e| failed("reading", self.walk.path(), e))? {
+                if self.headers && !self.walk.is_first() && self.walk.at == 0 {
                     let header = memchr::memchr(b'\n', &data).map_or(data.len(), |newline| newline + 1);
-                    self.at += header as u64;
+                    self.walk.at += header as u64;
                     data = data.slice(header..);
                 }
                 if data.is_empty() {
                     continue;
                 }
-                let base_offset = self.record;
-                self.at += data.len() as u64;
-                self.record += count_lines(&data);
+                let base_offset = self.walk.record;
+                self.walk.at += data.len() as u64;
+                self.walk.record += count_lines(&data);
                 return Ok(Next::Chunk(Chunk { records: Records::Lines(data), base_offset, arrived_micros: now_micros() }));
             }
             self.lines = None;
-            if self.file + 1 < self.files.len() {
-                self.file += 1;
-                self.at = 0;
+            if self.walk.advance() {
                 self.open_current()?;
             }
         }
     }
 
     fn position(&self) -> Position {
-        FilePosition { file: self.files[self.file].name.clone(), at: self.at, record: self.record }.to()
+        self.walk.position()
     }
 }

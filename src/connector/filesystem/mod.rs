@@ -24,6 +24,7 @@ mod stdin_reader;
 mod stdout;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,5 +1,6 @@
 //! Reads parquet files, one after the other: the table's columns only, as the table's types.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -12,7 +13,8 @@ use datafusion::parquet::arrow::arrow_reader::{
 };
 
 use super::location::Found;
-use super::source::{FilePosition, now_micros, open_file};
+use super::source::{now_micros, open_file};
+use super::walk::Walk;
 use crate::connector::{Position, Read, Reader};
 use crate::error::{Error, Place, Result, did_you_mean};
 use crate::format::{Chunk, Records};
@@ -22,35 +24,24 @@ const BATCH_ROWS: usize = 8192;
 
 /// Reads the rows of some parquet files in order.
 pub struct ParquetReader {
-    files: Vec<Found>,
+    walk: Walk,
     /// The table's columns.
     columns: SchemaRef,
-    /// Which file is being read.
-    file: usize,
     /// The file being read; `None` when all were read.
     batches: Option<ParquetRecordBatchReader>,
-    /// Rows of this file handed over.
-    at: u64,
-    /// Rows handed over, of all files.
-    record: i64,
 }
 
 impl ParquetReader {
     /// Opens `files` at `position`, or at the start.
     pub fn open(files: Vec<Found>, position: Option<&Position>, columns: SchemaRef) -> Result<Self> {
-        let mut reader = ParquetReader { files, columns, file: 0, batches: None, at: 0, record: 0 };
-        if let Some(position) = position {
-            let position = FilePosition::from(position)?;
-            reader.file = position.index(&reader.files)?;
-            (reader.at, reader.record) = (position.at, position.record);
-        }
+        let mut reader = ParquetReader { walk: Walk::begin(files, position)?, columns, batches: None };
         reader.open_current()?;
         Ok(reader)
     }
 
     fn open_current(&mut self) -> Result<()> {
-        let Some(found) = self.files.get(self.file) else { return Ok(()) };
-        let fault = |error| Error::failed("not readable as parquet").because(error).at(place(found));
+        let Some(found) = self.walk.current() else { return Ok(()) };
+        let fault = |error| Error::failed("not readable as parquet").because(error).at(place(&found.path));
         let file = open_file(found)?;
         let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(fault)?;
         // Strings are asked for as views: the reader then makes them so, without a cast.
@@ -61,10 +52,10 @@ impl ParquetReader {
             .columns
             .fields()
             .iter()
-            .map(|column| root_of(column, metadata.schema()).map_err(|e| e.at(place(found))))
+            .map(|column| root_of(column, metadata.schema()).map_err(|e| e.at(place(&found.path))))
             .collect::<Result<Vec<_>>>()?;
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
-        let rows = usize::try_from(self.at).unwrap_or(usize::MAX);
+        let rows = usize::try_from(self.walk.at).unwrap_or(usize::MAX);
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata).with_projection(mask).with_batch_size(BATCH_ROWS);
         self.batches = Some(builder.with_offset(rows).build().map_err(fault)?);
         Ok(())
@@ -89,8 +80,8 @@ impl ParquetReader {
     }
 }
 
-fn place(found: &Found) -> Place {
-    Place::thing(found.path.display().to_string())
+fn place(path: &Path) -> Place {
+    Place::thing(path.display().to_string())
 }
 
 /// The field with plain strings as views.
@@ -124,23 +115,21 @@ impl Reader for ParquetReader {
         loop {
             let Some(batches) = &mut self.batches else { return Ok(Read::End) };
             if let Some(batch) = batches.next() {
-                let batch = batch.map_err(|e| Error::from(e).at(place(&self.files[self.file])))?;
+                let batch = batch.map_err(|e| Error::from(e).at(place(self.walk.path())))?;
                 let rows = self.shape(&batch)?;
-                let base_offset = self.record;
-                self.at += rows.num_rows() as u64;
-                self.record += rows.num_rows() as i64;
+                let base_offset = self.walk.record;
+                self.walk.at += rows.num_rows() as u64;
+                self.walk.record += rows.num_rows() as i64;
                 return Ok(Read::Chunk(Chunk { records: Records::Rows(rows), base_offset, arrived_micros: now_micros() }));
             }
             self.batches = None;
-            if self.file + 1 < self.files.len() {
-                self.file += 1;
-                self.at = 0;
+            if self.walk.advance() {
                 self.open_current()?;
             }
         }
     }
 
     fn position(&self) -> Position {
-        FilePosition { file: self.files[self.file].name.clone(), at: self.at, record: self.record }.to()
+        self.walk.position()
     }
 }
