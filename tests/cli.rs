@@ -103,6 +103,50 @@ fn a_named_query_is_checked_and_read_by_its_name() {
 }
 
 #[test]
+fn a_finished_run_can_be_gone_on_with_and_says_what_begins_anew() {
+    let dir = folder(&[(
+        "a.sql",
+        "CREATE TABLE out (customer STRING) WITH ('connector' = 'filesystem', 'path' = 'out', 'format' = 'raw');
+INSERT INTO out SELECT customer FROM orders;
+CREATE MATERIALIZED VIEW kept AS SELECT customer FROM orders;",
+    )]);
+    assert_eq!(eagre(dir.path(), &["run", "a.sql"]).status.code(), Some(0));
+    for (more, wanted) in [("cid", "ann bob cid"), ("dan", "ann bob cid dan")] {
+        let mut orders = fs::read_to_string(dir.path().join("orders.jsonl")).unwrap();
+        orders.push_str(&format!("{{\"customer\": \"{more}\", \"amount\": 1, \"ts\": \"2024-01-01 12:01:00\"}}\n"));
+        fs::write(dir.path().join("orders.jsonl"), orders).unwrap();
+        let again = eagre(dir.path(), &["run", "a.sql", "--restore", "latest"]);
+        assert_eq!(again.status.code(), Some(0), "{}", err(&again));
+        assert!(
+            err(&again).contains("its run had finished: the windows, joins and OVER frames that its end closed begin anew"),
+            "{}",
+            err(&again)
+        );
+        let parts = fs::read_dir(dir.path().join("out")).unwrap().map(|part| fs::read_to_string(part.unwrap().path()).unwrap());
+        let mut written: Vec<String> = parts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        written.sort_unstable();
+        assert_eq!(written.join(" "), wanted);
+        let kept = eagre(dir.path(), &["sql", "a.sql", "--format", "csv", "-c", "SELECT customer FROM kept ORDER BY customer"]);
+        assert_eq!(out(&kept), format!("customer\n{}\n", wanted.replace(' ', "\n")), "{}", err(&kept));
+    }
+}
+
+#[test]
+fn check_warns_of_what_is_probably_not_meant() {
+    let dir = folder(&[(
+        "a.sql",
+        "CREATE TABLE made (k STRING, ts TIMESTAMP(3)) WITH ('connector' = 'datagen', 'rows-per-second' = '1');
+CREATE TABLE topic (k STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('connector' = 'log', 'format' = 'json', 'scan.watermark.idle-timeout' = '2 s');
+INSERT INTO topic SELECT * FROM made;
+CREATE MATERIALIZED VIEW kept AS SELECT * FROM topic;",
+    )]);
+    let checked = eagre(dir.path(), &["check", "a.sql"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", err(&checked));
+    assert!(err(&checked).contains("live table 'kept' keeps every row for ever"), "{}", err(&checked));
+    assert!(err(&checked).contains("table 'topic' counts as idle after 2000 ms"), "{}", err(&checked));
+}
+
+#[test]
 fn exit_codes_and_messages_say_what_to_do() {
     let dir = folder(&[("a.sql", "CREATE TABLE t (c STRING) WITH ('connector' = 'print');\nINSERT INTO t SELECT customer FROM orders;")]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

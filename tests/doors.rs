@@ -88,6 +88,8 @@ fn tables_are_read_while_they_change_and_after_a_kill() {
     let running = start(project);
     let windows = |running: &Running| psql(running, "SELECT count(*) FROM per_second").parse::<u64>().unwrap();
     wait_until("a few windows close", || windows(&running) >= 9);
+    let explained = text(&eagre().arg("explain").arg(project).output().unwrap());
+    assert!(explained.contains("sink per_second: live table") && explained.contains("now: "), "{explained}");
     let before = windows(&running);
     wait_until("further windows close", || windows(&running) > before);
     let doubled = "SELECT count(*) FROM (SELECT window_start, k FROM per_second GROUP BY window_start, k HAVING count(*) > 1) AS d";

@@ -20,6 +20,9 @@ pub async fn run(args: Args) -> Result<u8> {
     let texts = project.texts.len();
     let engine = Engine::load(project)?;
     check_named(&engine).await?;
+    for advice in engine.advice() {
+        tracing::warn!("{advice}");
+    }
     let count = |wanted: fn(&NodeKind) -> bool| engine.graph().nodes.iter().filter(|node| wanted(&node.kind)).count();
     let (sources, operators) = (count(|kind| matches!(kind, NodeKind::Source(_))), count(|kind| matches!(kind, NodeKind::Operator(_))));
     let sinks = count(|kind| matches!(kind, NodeKind::Sink(_)));

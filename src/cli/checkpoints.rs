@@ -5,11 +5,12 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use clap::Subcommand;
 use datafusion::datasource::MemTable;
+use datafusion::error::DataFusionError;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::output::{self, Format};
 use super::project_args::ProjectArgs;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, did_you_mean};
 use crate::state::manifest::OperatorEntry;
 use crate::state::{Checkpoints, Manifest, Store};
 
@@ -147,7 +148,21 @@ async fn query(checkpoints: &Checkpoints, manifest: &Manifest, sql: &str, format
         }
     }
     let only = datafusion::execution::context::SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let rows = context.sql_with_options(sql, only).await?.collect().await?;
+    let rows = match context.sql_with_options(sql, only).await {
+        Ok(rows) => rows.collect().await?,
+        Err(fault) => return Err(explained(fault, &context)),
+    };
     super::print(&format.text(&rows)?)?;
     Ok(0)
+}
+
+/// A state table that is not there is told with those that are.
+fn explained(fault: DataFusionError, context: &SessionContext) -> Error {
+    let error = Error::from(fault);
+    let Some((_, rest)) = error.message().split_once("table 'datafusion.public.") else { return error };
+    let wanted = rest.split('\'').next().unwrap_or_default();
+    let schema = context.catalog("datafusion").and_then(|catalog| catalog.schema("public"));
+    let names = schema.map(|schema| schema.table_names()).unwrap_or_default();
+    let near = did_you_mean(wanted, names.iter().map(String::as_str));
+    Error::input(format!("no state table '{wanted}' with rows{near}; there are: {}", names.join(", ")))
 }

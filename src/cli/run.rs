@@ -35,7 +35,7 @@ pub struct Args {
     /// A setting, as in SET or eagre.yaml; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Which checkpoint to go on from: auto, latest, none, or its number.
+    /// Which checkpoint to go on from: auto (the newest, unless its run had finished), latest (even then), none, or its number.
     #[arg(long, default_value = "auto", value_parser = restore, value_name = "WHICH")]
     restore: Restore,
     /// Go on although the query has changed and some state finds no operator.
@@ -96,7 +96,8 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Runs that end show how far they are, unless the line would stand between printed rows.
 fn shows_progress(engine: &Engine) -> bool {
     let prints = || engine.graph().nodes.iter().any(|node| matches!(&node.kind, NodeKind::Sink(sink) if sink.describe() == print::NAME));
-    !engine.is_unbounded() && !(std::io::stdout().is_terminal() && prints())
+    let between_rows = std::io::stdout().is_terminal() && prints();
+    !engine.is_unbounded() && !between_rows
 }
 
 /// Rows that reached no result are told at the end, too: by what refused them, and why.
@@ -114,6 +115,9 @@ pub async fn run(args: Args) -> Result<u8> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let engine = Engine::load(args.project()?)?;
+    for advice in engine.advice() {
+        tracing::warn!("{advice}");
+    }
     // Doors first: a port that is taken is told before anything runs.
     let mut doors = Doors::open(&engine, args.serves(&engine)).await?;
     let running = engine.start(args.restore, args.allow_state_loss).await?;

@@ -35,7 +35,8 @@ const COMMANDS: usize = 16;
 pub enum Restore {
     /// The newest, if the last run was interrupted; afresh if it had finished.
     Auto,
-    /// The newest, even of a finished run.
+    /// The newest, even of a finished run: input is read from where that run ended, tables keep their rows. Windows, joins
+    /// and frames of OVER begin anew, since the end of the input closed them and gave out their results.
     Latest,
     /// None: afresh.
     None,
@@ -262,7 +263,13 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 /// The checkpoint to go on from, and a sentence about it.
 async fn find_checkpoint(settings: &Settings) -> Result<(Option<Manifest>, String)> {
     let go_on = |manifest: Manifest| {
-        let text = format!("going on from checkpoint {}", manifest.epoch);
+        let mut text = format!("going on from checkpoint {}", manifest.epoch);
+        if manifest.finished {
+            // The end of input closes everything, and what it gave out cannot be taken back.
+            text.push_str(
+                " with what has come since; its run had finished: the windows, joins and OVER frames that its end closed begin anew",
+            );
+        }
         (Some(manifest), text)
     };
     let newest = || settings.checkpoints.newest();
@@ -389,7 +396,7 @@ impl Builder<'_> {
             for task in 0..stage.tasks {
                 let id = built.tasks.len();
                 let name = stage.nodes.iter().map(|n| self.graph.nodes[*n].name.as_str()).collect::<Vec<_>>().join(" > ");
-                let mut wiring = wirings.remove(&(stage_id, task)).unwrap_or_default();
+                let mut wiring = wirings.remove(&(stage_id, task)).ok_or_else(|| Error::bug(format!("{name} has no wiring")))?;
                 let nodes = self.chain_nodes(stage_id, task, &mut wiring, restored)?;
                 let busy = self.settings.metrics.counter("eagre_busy_nanos_total", &[("task", &format!("{name}/{task}"))]);
                 let dead_letters = self.dead_letters(id, restored)?;

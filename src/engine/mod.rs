@@ -26,6 +26,7 @@ use crate::error::{Error, Place, Result, did_you_mean};
 use crate::metrics::Metrics;
 use crate::project::{Project, Settings};
 use crate::sql::catalog::{Catalog, Entry};
+use crate::sql::lower;
 use crate::sql::statement::Query;
 use crate::state::{Checkpoints, SHARDS};
 use crate::table::{LiveSchema, Tables};
@@ -82,6 +83,35 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// What runs and is probably not meant: state that grows for ever, rows that will come too late.
+    pub fn advice(&self) -> Vec<String> {
+        let mut advice = Vec::new();
+        for node in &self.graph.nodes {
+            let NodeKind::Source(source) = &node.kind else { continue };
+            let idle = source.time.as_ref().and_then(|time| time.idle_timeout_micros);
+            let written_here = self.graph.nodes.iter().any(|other| other.name == lower::written(&node.name));
+            if let Some(idle) = idle.filter(|idle| written_here && *idle <= self.settings.checkpoint_interval_micros) {
+                advice.push(format!(
+                    "table '{}' counts as idle after {} ms, but what this project writes to it is seen only at a checkpoint, every {} ms: \
+                     rows that then come at once may be late; set 'scan.watermark.idle-timeout' above checkpoint.interval",
+                    node.name,
+                    idle / 1_000,
+                    self.settings.checkpoint_interval_micros / 1_000
+                ));
+            }
+        }
+        if self.is_unbounded() {
+            let endless = self.tables.specs().into_iter().filter(|spec| spec.primary_key.is_empty() && spec.retention_micros.is_none());
+            advice.extend(endless.map(|spec| {
+                format!(
+                    "live table '{}' keeps every row for ever; give it WITH ('retention' = '…'), or a PRIMARY KEY whose rows replace each other",
+                    spec.name
+                )
+            }));
+        }
+        advice
     }
 
     /// The dataflow graph.

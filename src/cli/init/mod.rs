@@ -57,6 +57,7 @@ mod tests {
         write(&project).unwrap();
         let engine = Engine::load(Project::open(&project).unwrap()).unwrap();
         assert!(engine.is_unbounded());
+        assert_eq!(engine.advice(), Vec::<String>::new());
         assert!(write(&project).unwrap_err().to_string().contains("is there already"));
     }
 }

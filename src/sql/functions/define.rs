@@ -1,9 +1,7 @@
 //! How a scalar function is defined: its forms (what arguments it takes), its result type, its evaluation over columns.
 //!
-//! ```
-//! # /*
+//! ```text
 //! Function::new("split_index", forms![[Text, Text, Long]], Returns::Text, split_index)
-//! # */
 //! ```
 //! Arguments arrive coerced to what the form says, so that an evaluation meets one Arrow type per argument.
 

@@ -47,7 +47,7 @@ use crate::operator::project::ProjectSpec;
 use crate::sql::window_node::WindowNode;
 
 pub use self::outside::{Connected, LiveTable, LiveTables, Outside, Scanned};
-pub use self::sink::{Pipeline, Target};
+pub use self::sink::{Pipeline, Target, written};
 
 /// What the caller knows and a plan does not say.
 #[derive(Debug, Clone, Copy, Default)]

@@ -82,6 +82,11 @@ impl Pipeline {
     }
 }
 
+/// The node that writes a table which is read in the same graph.
+pub fn written(table: &str) -> String {
+    format!("{table} (written)")
+}
+
 fn unknown_option(table: &str, option: &str) -> Error {
     Error::input(format!("live table '{table}': unknown option '{option}'{}; it knows retention", did_you_mean(option, ["retention"])))
 }
@@ -129,7 +134,7 @@ impl Lowering<'_> {
         }
         // A table may be read and written in one graph.
         let read = self.sources.contains_key(target.name());
-        let name = if read { format!("{} (written)", target.name()) } else { target.name().to_owned() };
+        let name = if read { written(target.name()) } else { target.name().to_owned() };
         self.graph.add(name, NodeKind::Sink(sink), vec![node]);
         Ok(())
     }

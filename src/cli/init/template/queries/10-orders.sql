@@ -31,7 +31,7 @@ CREATE TABLE orders (
   'format' = 'json',
   'partitions' = '2',
   'key.fields' = 'customer',
-  'scan.watermark.idle-timeout' = '2 s'
+  'scan.watermark.idle-timeout' = '5 s'
 );
 
 INSERT INTO orders SELECT orderId, customer, amount, status, ts FROM made_orders;
