@@ -144,6 +144,12 @@ pub(crate) struct Walker {
     learned: Vec<Learned>,
 }
 
+/// A value that has more blanks before it than the gap that was learned.
+#[cold]
+fn value_behind_blanks<const LINES: bool>(data: &[u8], at: usize) -> Result<Span, Fault> {
+    scan::value::<LINES>(data, skip_blank::<LINES>(data, at)).ok_or(Fault::Syntax(at))
+}
+
 /// Why a record is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -216,7 +222,10 @@ impl Walker {
             at = match action {
                 Action::Enter { slot, node } => self.enter::<LINES>(data, at, slot, node, row)?,
                 action => {
-                    let span = scan::value::<LINES>(data, at).ok_or(Fault::Syntax(at))?;
+                    let span = match scan::value::<LINES>(data, at) {
+                        Some(span) => span,
+                        None => value_behind_blanks::<LINES>(data, at)?,
+                    };
                     match action {
                         Action::Take(slot) => row[slot] = span,
                         Action::Watch(slot) if !is_plain_scalar(span, data) => row[slot] = span,
@@ -234,6 +243,8 @@ impl Walker {
             // The key came before; the last one wins with all that is below it.
             row[self.layout.nodes[node].slots.clone()].fill(Span::MISSING);
         }
+        // A learned gap may end before the blanks do.
+        let at = if data.get(at) == Some(&b'{') { at } else { skip_blank::<LINES>(data, at) };
         if data.get(at) == Some(&b'{') {
             let after = self.fields::<LINES>(data, at + 1, node, row)?;
             row[slot] = Span::token(at, after);

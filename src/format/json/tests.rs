@@ -125,6 +125,20 @@ fn a_record_that_is_not_one_object_is_refused_and_its_neighbours_are_not() {
 }
 
 #[test]
+fn more_blanks_than_were_learned_are_still_blanks() {
+    let columns = || vec![column("a", DataType::Int64), column("b", DataType::Utf8View)];
+    let text = "{\"a\": 1, \"b\": \"x\"}\n{\"a\":  2,  \"b\":\t \"y\"}\n{\"a\":3,\"b\":\"z\"}\n{ \"a\" : 4 , \"b\" : \"u\" }\n";
+    let decoded = decode(&decoder(&[], spec(columns(), vec![])), &lines(text));
+    assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
+    assert_eq!(show(&decoded.rows), ["1 | x", "2 | y", "3 | z", "4 | u"]);
+    let row = DataType::Struct(vec![Field::new("n", DataType::Int64, true)].into());
+    let text = "{\"r\": {\"n\": 1}}\n{\"r\":   {\"n\":  2}}\n";
+    let decoded = decode(&decoder(&[], spec(vec![column("r", row)], vec![])), &lines(text));
+    assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
+    assert_eq!(show(&decoded.rows), ["{n: 1}", "{n: 2}"]);
+}
+
+#[test]
 fn a_byte_order_mark_is_skipped_at_the_head_of_a_file_only() {
     let decoder = decoder(&[], spec(vec![column("a", DataType::Int64)], vec![]));
     let text = "\u{feff}{\"a\":1}\n{\"a\":2}";
