@@ -1,7 +1,7 @@
 //! Kill -9 at random moments: the output equals that of the calm run, nothing lost, nothing doubled.
 //!
 //! One pipeline reads a topic of the embedded log, aggregates it, joins it and writes to a directory of files and to
-//! another topic. `EAGRE_SEED` repeats a run; `EAGRE_LONG` kills five times as often.
+//! another topic, and its dead letters to a third. `EAGRE_SEED` repeats a run; `EAGRE_LONG` kills five times as often.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,11 +32,16 @@ INSERT INTO events SELECT * FROM files;",
 fn job(out: &Path) -> String {
     format!(
         "{TABLES}
+SET 'pipeline.on-expression-error' = 'dead-letter';
 CREATE TABLE counts (customerId STRING, ws TIMESTAMP(3), cnt BIGINT, cents BIGINT)
   WITH ('connector' = 'filesystem', 'path' = '{out}/counts', 'format' = 'json');
 CREATE TABLE paid (orderId STRING, eventId STRING) WITH ('connector' = 'log', 'format' = 'json', 'topic' = 'paid', 'partitions' = '1');
+CREATE TABLE divided (eventId STRING, amount DOUBLE, n AS 1000 / CAST(amount / 100 AS INT))
+  WITH ('connector' = 'log', 'format' = 'json', 'topic' = 'events', 'partitions' = '2', 'scan.bounded.mode' = 'latest-offset', 'dead-letter' = 'refused');
+CREATE TABLE quotients (eventId STRING, n BIGINT) WITH ('connector' = 'filesystem', 'path' = '{out}/quotients', 'format' = 'json');
 CREATE TABLE hasty (eventId STRING, cnt BIGINT) WITH ('connector' = 'filesystem', 'path' = '{out}/hasty', 'format' = 'json');
 EXECUTE STATEMENT SET BEGIN
+INSERT INTO quotients SELECT eventId, n FROM divided;
 INSERT INTO counts SELECT customerId, window_start, COUNT(*), SUM(CAST(ROUND(amount * 100) AS BIGINT))
 FROM TABLE(HOP(TABLE events, DESCRIPTOR(rt), INTERVAL '1' MINUTE, INTERVAL '5' MINUTE)) GROUP BY window_start, window_end, customerId;
 INSERT INTO paid SELECT o.orderId, p.eventId FROM events o JOIN events p ON o.customerId = p.customerId
@@ -48,14 +53,20 @@ END;",
     )
 }
 
-/// What the topic `paid` holds, read by another run.
+/// What the topics `paid` and `refused` (events on which a division fails) hold, read by another run.
 fn dump(out: &Path) -> String {
     format!(
         "CREATE TABLE paid (orderId STRING, eventId STRING)
   WITH ('connector' = 'log', 'format' = 'json', 'topic' = 'paid', 'partitions' = '1', 'scan.bounded.mode' = 'latest-offset');
-CREATE TABLE dumped (orderId STRING, eventId STRING) WITH ('connector' = 'filesystem', 'path' = '{}/paid.jsonl', 'format' = 'json');
-INSERT INTO dumped SELECT * FROM paid;",
-        out.display()
+CREATE TABLE refused (eventId STRING, amount DOUBLE)
+  WITH ('connector' = 'log', 'format' = 'json', 'topic' = 'refused', 'scan.bounded.mode' = 'latest-offset');
+CREATE TABLE dumped (orderId STRING, eventId STRING) WITH ('connector' = 'filesystem', 'path' = '{out}/paid.jsonl', 'format' = 'json');
+CREATE TABLE letters (eventId STRING, amount DOUBLE) WITH ('connector' = 'filesystem', 'path' = '{out}/refused.jsonl', 'format' = 'json');
+EXECUTE STATEMENT SET BEGIN
+INSERT INTO dumped SELECT * FROM paid;
+INSERT INTO letters SELECT * FROM refused;
+END;",
+        out = out.display()
     )
 }
 
@@ -111,7 +122,15 @@ fn results(seed: u64, kills: usize) -> BTreeMap<&'static str, Vec<String>> {
     }
     finish(&mut eagre(&write("dump.sql", dump(&out)), &state, 1, &[]));
     println!("killed {killed} times");
-    [("counts", lines(&out.join("counts"))), ("hasty", lines(&out.join("hasty"))), ("paid", lines(&out.join("paid.jsonl")))].into()
+    let read = |name| lines(&out.join(name));
+    [
+        ("counts", read("counts")),
+        ("hasty", read("hasty")),
+        ("paid", read("paid.jsonl")),
+        ("refused", read("refused.jsonl")),
+        ("quotients", read("quotients")),
+    ]
+    .into()
 }
 
 #[test]

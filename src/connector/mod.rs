@@ -69,6 +69,12 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     /// Opens a partition at `position`, or where the options say when there is none.
     async fn open(&self, partition: &Partition, position: Option<&Position>) -> Result<Box<dyn Reader>>;
 
+    /// Does a read hand over all that has come since the last one? Then a reader of rows that trickle in may be called less
+    /// often (`batch.linger`).
+    fn gathers(&self) -> bool {
+        false
+    }
+
     /// Total bytes to read, if known: for the progress line.
     fn size_bytes(&self) -> Option<u64> {
         None

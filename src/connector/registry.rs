@@ -136,6 +136,13 @@ pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn 
     }
 }
 
+/// The sink of the dead letters that tables send to `topic` (`'dead-letter'='topic'`): a topic of the embedded log, with
+/// the record as it came as value and all that is known of it (time, source, partition, offset, operator, reason,
+/// error) as headers. Touches nothing outside.
+pub fn dead_letters(topic: &str, env: &Environment) -> Arc<dyn Sink> {
+    log::dead_letters(topic, env)
+}
+
 fn take_connector(request: &mut TableRequest<'_>) -> Result<String> {
     request
         .options

@@ -16,8 +16,10 @@ use crate::dataflow::dead_letter::{DeadLetter, DeadLetterWriter};
 use crate::dataflow::graph::NodeId;
 use crate::dataflow::message::{ArrivedMicros, Barrier, Message};
 use crate::dataflow::scan::now_micros;
+use crate::dataflow::state_limit::{Measuring, Share, StateLimit};
 use crate::error::{Place, Result};
 use crate::metrics::{Counter, Gauge, Latency, Metrics, Reason};
+use crate::operator::expressions::OnExpressionError;
 use crate::operator::{Operator, Output, Refused};
 use crate::state::{Block, BlockId, BlockTable, StateHandles};
 use crate::time::{Watermark, WatermarkMerge};
@@ -55,6 +57,12 @@ pub struct ChainNode {
     pub targets: Vec<Target>,
     /// Its state tables.
     pub state: StateHandles,
+    /// Which of the chain's places takes its dead letters; `None` = they are only counted.
+    pub letters: Option<usize>,
+    /// What it holds of the pipeline's state.
+    pub share: Share,
+    /// Is it to refuse rows when state is at its limit?
+    pub grows_state: bool,
     /// Merges the watermarks of the in-slots.
     merge: WatermarkMerge,
     /// The watermark last passed on.
@@ -68,7 +76,7 @@ pub struct ChainNode {
 }
 
 impl ChainNode {
-    /// A node whose counters live in `metrics`.
+    /// A node whose counters live where those of `limit` do.
     pub fn new(
         id: NodeId,
         name: &str,
@@ -76,12 +84,16 @@ impl ChainNode {
         slots: Vec<usize>,
         targets: Vec<Target>,
         state: StateHandles,
-        metrics: &Metrics,
+        limit: &StateLimit,
     ) -> Self {
+        let metrics = limit.metrics();
         let labels = [("node", name)];
         ChainNode {
             id,
             name: name.to_owned(),
+            letters: None,
+            share: limit.share(name),
+            grows_state: false,
             merge: WatermarkMerge::new(slots.len()),
             slots,
             targets,
@@ -140,15 +152,25 @@ pub struct Chain {
     output: Output,
     /// When the bytes behind the message at work arrived.
     arrived: ArrivedMicros,
-    dead_letters: Option<DeadLetterWriter>,
+    /// The places that take dead letters.
+    dead_letters: Vec<DeadLetterWriter>,
+    measuring: Measuring,
     metrics: Metrics,
     busy: Counter,
 }
 
 impl Chain {
     /// A chain; nodes in topological order.
-    pub fn new(nodes: Vec<ChainNode>, dead_letters: Option<DeadLetterWriter>, metrics: Metrics, busy: Counter) -> Self {
-        Chain { nodes, queue: VecDeque::new(), outbox: Vec::new(), output: Output::default(), arrived: 0, dead_letters, metrics, busy }
+    pub fn new(
+        nodes: Vec<ChainNode>,
+        dead_letters: Vec<DeadLetterWriter>,
+        on_expression_error: OnExpressionError,
+        metrics: Metrics,
+        busy: Counter,
+    ) -> Self {
+        let output = Output::tolerant(on_expression_error);
+        let (queue, outbox, measuring) = Default::default();
+        Chain { nodes, queue, outbox, output, arrived: 0, dead_letters, measuring, metrics, busy }
     }
 
     /// Works on a message that came in by `slot` of node `node`.
@@ -190,23 +212,20 @@ impl Chain {
         self.drain()
     }
 
-    /// Keeps a dead letter and counts it.
-    pub fn dead_letter(&mut self, letter: DeadLetter, pairs: u64, keep: bool) -> Result<()> {
-        self.metrics.dropped(&letter.source, letter.reason).add(pairs);
-        match &mut self.dead_letters {
-            Some(writer) if keep => writer.add(letter),
+    /// Counts a record that the source at the head of the chain refuses and, if asked to, keeps it.
+    pub fn dead_letter(&mut self, letter: DeadLetter, keep: bool) -> Result<()> {
+        self.metrics.dropped(&letter.source, letter.reason).add(1);
+        match self.nodes.first().and_then(|head| head.letters) {
+            Some(place) if keep => self.dead_letters[place].add(letter),
             _ => Ok(()),
         }
     }
 
-    /// Rows that the source at the head of the chain refuses.
-    pub fn refuse_rows(&mut self, node: &str, reason: Reason, rows: &RecordBatch, error: &str) -> Result<()> {
-        let pairs = rows.num_rows() as u64;
-        self.metrics.dropped(node, reason).add(pairs);
-        match &mut self.dead_letters {
-            Some(writer) => writer.add_rows(node, &Refused { reason, rows: rows.clone(), pairs, error: error.to_owned() }),
-            None => Ok(()),
-        }
+    /// Counts and keeps what a node refuses.
+    fn refuse(&mut self, index: usize, refused: &Refused) -> Result<()> {
+        let node = &self.nodes[index];
+        self.metrics.dropped(&node.name, refused.reason).add(refused.pairs);
+        node.letters.map_or(Ok(()), |place| self.dead_letters[place].add_rows(&node.name, refused))
     }
 
     /// A barrier that every input has delivered: writers stage or prepare, state tables are read.
@@ -225,9 +244,6 @@ impl Chain {
                 }
             }
         }
-        if let Some(writer) = &mut self.dead_letters {
-            writer.flush()?;
-        }
         for node in &mut self.nodes {
             if let Work::Writer(writer) = &mut node.work {
                 let place = || Place::thing(&node.name);
@@ -239,21 +255,29 @@ impl Chain {
                 }
             }
         }
-        if let Some(writer) = &mut self.dead_letters {
-            writer.cut(barrier.epoch)?;
-            if barrier.checkpoint {
-                writer.checkpoint(barrier.epoch)?;
-            }
+        for writer in &mut self.dead_letters {
+            let prepared = writer.barrier(barrier)?;
+            report.prepared.extend(prepared.map(|prepared| (writer.node(), prepared)));
         }
         if barrier.checkpoint {
             report.states =
                 self.nodes.iter().map(|node| (node.id, tables_of(&node.state))).filter(|(_, tables)| !tables.is_empty()).collect();
-            if let Some(writer) = &self.dead_letters {
-                report.states.push((NodeId::MAX, tables_of(writer.state())));
-            }
+            let letters = self.dead_letters.iter().map(|writer| (writer.node(), tables_of(writer.state())));
+            report.states.extend(letters.filter(|(_, tables)| !tables.is_empty()));
+        }
+        if self.measuring.is_due(barrier.checkpoint) {
+            self.measure();
         }
         self.busy.add(started.elapsed().as_nanos() as u64);
         Ok(report)
+    }
+
+    /// Notes what each node holds.
+    fn measure(&mut self) {
+        for node in &mut self.nodes {
+            let outside = if let Work::Operator(operator) = &node.work { operator.state_bytes() } else { 0 };
+            node.share.set(node.state.bytes() + outside);
+        }
     }
 
     /// What must leave the task: output index and message, in order.
@@ -277,6 +301,11 @@ impl Chain {
                 node.merge.on_active(slot);
                 node.idle = false;
                 node.rows_in.add(batch.num_rows() as u64);
+                if node.grows_state && node.share.refuses() {
+                    let (reason, pairs) = (Reason::StateLimit, batch.num_rows() as u64);
+                    let error = "state is at its limit, state.max-bytes, and state.on-limit is dead-letter".to_owned();
+                    return self.refuse(index, &Refused { reason, rows: batch, pairs, error });
+                }
                 match &mut node.work {
                     Work::Operator(operator) => {
                         operator.on_batch(node.slots[slot], batch, &mut self.output)?;
@@ -331,14 +360,7 @@ impl Chain {
         for batch in self.output.take_batches() {
             self.emit(index, batch);
         }
-        for refused in self.output.take_refused() {
-            let name = self.nodes[index].name.clone();
-            self.metrics.dropped(&name, refused.reason).add(refused.pairs);
-            if let Some(writer) = &mut self.dead_letters {
-                writer.add_rows(&name, &refused)?;
-            }
-        }
-        Ok(())
+        self.output.take_refused().iter().try_for_each(|refused| self.refuse(index, refused))
     }
 
     fn emit(&mut self, index: usize, batch: RecordBatch) {

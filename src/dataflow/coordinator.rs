@@ -22,6 +22,7 @@ use crate::dataflow::graph::NodeId;
 use crate::dataflow::message::Barrier;
 use crate::dataflow::scan::now_micros;
 use crate::dataflow::source_task::{Command, SourceReport};
+use crate::dataflow::state_limit::StateLimit;
 use crate::dataflow::task::{TaskEvent, TaskId};
 use crate::error::{Error, Kind, Place, Result};
 use crate::metrics::Metrics;
@@ -61,8 +62,8 @@ pub struct Names {
     pub checkpoints: Checkpoints,
     /// Tells this run's state files from those of an earlier one.
     pub run: String,
-    /// More state than this stops the pipeline; `None` = no limit.
-    pub state_max_bytes: Option<u64>,
+    /// What the pipeline holds, and how much it may.
+    pub limit: StateLimit,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -105,6 +106,8 @@ impl Coordinator {
         // At most one; a coordinator that is dropped takes the writing of its checkpoint down with it.
         let mut persisting: JoinSet<Result<()>> = JoinSet::new();
         let mut stopping = false;
+        // Why it stops, where nobody asked for it.
+        let mut too_large = None;
         let mut checkpoint_tick =
             tokio::time::interval_at(tokio::time::Instant::now() + self.checkpoint_interval, self.checkpoint_interval);
         checkpoint_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -137,7 +140,13 @@ impl Coordinator {
                 continue;
             }
             if stopping && under_way.is_empty() && persisting.is_empty() {
-                return Ok(Ended::Stopped);
+                return too_large.map_or(Ok(Ended::Stopped), Err);
+            }
+            if !stopping && let Some(error) = self.names.limit.watch() {
+                too_large = Some(error);
+                stopping = true;
+                self.stop(&alive, &mut under_way).await;
+                continue;
             }
             let checkpointing = !persisting.is_empty() || under_way.iter().any(|u| u.barrier.checkpoint);
             tokio::select! {
@@ -162,9 +171,7 @@ impl Coordinator {
                 changed = self.stop.changed(), if !stopping => {
                     if changed.is_err() || *self.stop.borrow() {
                         stopping = true;
-                        let barrier = self.next_barrier(true);
-                        self.send(Command::Stop(barrier)).await;
-                        under_way.push(UnderWay { barrier, waiting: alive.clone(), reports: BTreeMap::new() });
+                        self.stop(&alive, &mut under_way).await;
                     }
                 }
                 _ = checkpoint_tick.tick(), if !stopping && !checkpointing => {
@@ -179,6 +186,13 @@ impl Coordinator {
                 }
             }
         }
+    }
+
+    /// Stops the sources behind a last checkpoint.
+    async fn stop(&mut self, alive: &BTreeSet<TaskId>, under_way: &mut Vec<UnderWay>) {
+        let barrier = self.next_barrier(true);
+        self.send(Command::Stop(barrier)).await;
+        under_way.push(UnderWay { barrier, waiting: alive.clone(), reports: BTreeMap::new() });
     }
 
     fn next_barrier(&mut self, checkpoint: bool) -> Barrier {
@@ -255,7 +269,7 @@ async fn persist(names: Arc<Names>, epoch: u64, reports: Reports, finished: bool
     let mut sources: BTreeMap<NodeId, Vec<serde_json::Value>> = BTreeMap::new();
     let mut operators: BTreeMap<NodeId, BTreeMap<String, TableEntry>> = BTreeMap::new();
     let mut prepared: BTreeMap<NodeId, Vec<Prepared>> = BTreeMap::new();
-    let (mut written, mut held) = (0, 0);
+    let mut written = 0;
     for (task, (report, source)) in reports {
         if let Some(source) = source {
             let value = serde_json::to_value(&source).map_err(|e| Error::bug("a position does not serialise").because(e))?;
@@ -265,7 +279,6 @@ async fn persist(names: Arc<Names>, epoch: u64, reports: Reports, finished: bool
             for state in tables {
                 let fingerprint = names.fingerprints.get(node).map_or(DEAD_LETTERS, String::as_str);
                 let stem = format!("{epoch:010}-{}-{fingerprint}-{task}-{}", names.run, state.name);
-                held += state.blocks.iter().map(|(_, block)| block.rows.get_array_memory_size() as u64).sum::<u64>();
                 let (blocks, bytes) = names.checkpoints.write_blocks(&stem, &state.table, &state.blocks).await?;
                 written += bytes;
                 let tables = operators.entry(node).or_default();
@@ -327,20 +340,10 @@ async fn persist(names: Arc<Names>, epoch: u64, reports: Reports, finished: bool
     set("eagre_checkpoint_epoch", epoch as i64);
     set("eagre_checkpoint_bytes", written as i64);
     set("eagre_checkpoint_time_ms", started.elapsed().as_millis() as i64);
-    set("eagre_state_bytes", held as i64);
-    match names.state_max_bytes {
-        Some(limit) if held > limit => Err(Error::failed(format!(
-            "state is {held} bytes, more than state.max-bytes ({limit}); stopped behind checkpoint {epoch}, nothing is lost. Raise the limit or narrow the windows"
-        ))),
-        Some(limit) if held > limit / 10 * 9 => {
-            tracing::warn!("state is {held} bytes, over 90 % of state.max-bytes ({limit})");
-            Ok(())
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
-/// Name and fingerprint of the dead letters in a manifest: no node of the graph.
+/// Name and fingerprint of the table of dead letters in a manifest: no node of the graph.
 pub const DEAD_LETTERS: &str = "dead_letters";
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
 //! Dead letters: every row that reaches no result, kept with its origin, its reason and its bytes.
 //!
-//! They are written like any other result: under the same barriers, into the table (or topic) that the engine was given.
+//! They are written like any other result, under the same barriers and checkpoints: into the live table `dead_letters`, or
+//! into the topic that the table names which the row came from (`'dead-letter'='topic'`). Behind an operator that unites
+//! tables with different topics it is the live table again.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryBuilder, Int64Builder, RecordBatch, StringViewBuilder, TimestampMicrosecondBuilder, UInt32Builder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use crate::connector::Writer;
+use crate::connector::{Prepared, Writer};
+use crate::dataflow::graph::{Graph, NodeId, NodeKind};
+use crate::dataflow::message::Barrier;
 use crate::dataflow::scan::now_micros;
 use crate::error::{Error, Result};
 use crate::metrics::Reason;
@@ -51,17 +55,36 @@ pub fn schema() -> SchemaRef {
     ]))
 }
 
-/// Collects the dead letters of one task.
+/// Per node of the graph: the topic of its dead letters; `None` = the live table.
+pub fn topics(graph: &Graph) -> Vec<Option<String>> {
+    let mut topics: Vec<Option<String>> = Vec::with_capacity(graph.nodes.len());
+    for node in &graph.nodes {
+        let topic = match &node.kind {
+            NodeKind::Source(source) => source.dead_letters.clone(),
+            _ => {
+                let mut inputs = node.inputs.iter().map(|input| &topics[*input]);
+                let first = inputs.next().cloned().flatten();
+                first.filter(|first| inputs.all(|other| other.as_ref() == Some(first)))
+            }
+        };
+        topics.push(topic);
+    }
+    topics
+}
+
+/// Collects the dead letters of one task that go to one place.
 pub struct DeadLetterWriter {
+    /// What stands for the place in checkpoints: behind all nodes of the graph.
+    node: NodeId,
     writer: Box<dyn Writer>,
     state: StateHandles,
     pending: Vec<DeadLetter>,
 }
 
 impl DeadLetterWriter {
-    /// Writes to `writer`, whose state (if it has any) is in `state`.
-    pub fn new(writer: Box<dyn Writer>, state: StateHandles) -> Self {
-        DeadLetterWriter { writer, state, pending: Vec::new() }
+    /// Writes to `writer`, whose state (if it has any) is in `state`; `node` stands for it in checkpoints.
+    pub fn new(node: NodeId, writer: Box<dyn Writer>, state: StateHandles) -> Self {
+        DeadLetterWriter { node, writer, state, pending: Vec::new() }
     }
 
     /// Keeps a letter.
@@ -87,7 +110,7 @@ impl DeadLetterWriter {
     }
 
     /// Hands what is kept back to the writer.
-    pub fn flush(&mut self) -> Result<()> {
+    fn flush(&mut self) -> Result<()> {
         if !self.pending.is_empty() {
             let batch = batch_of(&std::mem::take(&mut self.pending))?;
             self.writer.write(&batch)?;
@@ -95,14 +118,16 @@ impl DeadLetterWriter {
         Ok(())
     }
 
-    /// A cut passes.
-    pub fn cut(&mut self, epoch: u64) -> Result<()> {
-        self.writer.cut(epoch)
+    /// A barrier passes: what is kept back is written before it. Returns what was prepared, at a checkpoint.
+    pub fn barrier(&mut self, barrier: Barrier) -> Result<Option<Prepared>> {
+        self.flush()?;
+        self.writer.cut(barrier.epoch)?;
+        if barrier.checkpoint { self.writer.prepare(barrier.epoch) } else { Ok(None) }
     }
 
-    /// A checkpoint passes: what is kept belongs to it. Live tables prepare nothing that would have to be committed.
-    pub fn checkpoint(&mut self, epoch: u64) -> Result<()> {
-        self.writer.prepare(epoch).map(|_| ())
+    /// What stands for the place in checkpoints.
+    pub fn node(&self) -> NodeId {
+        self.node
     }
 
     /// The writer's state tables.
@@ -112,7 +137,7 @@ impl DeadLetterWriter {
 }
 
 /// Each row as a JSON object without line end.
-fn json_lines(rows: &RecordBatch) -> Result<Vec<Vec<u8>>> {
+pub(super) fn json_lines(rows: &RecordBatch) -> Result<Vec<Vec<u8>>> {
     let mut text = Vec::new();
     let mut writer = arrow::json::LineDelimitedWriter::new(&mut text);
     writer.write(rows)?;

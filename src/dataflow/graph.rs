@@ -4,6 +4,7 @@
 //!  Source(scan) ──▶ Operator ──▶ … ──▶ Sink       an edge names its producer; several consumers may share one
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, SchemaRef};
@@ -24,6 +25,8 @@ pub const SEQ_COLUMN: &str = "$seq";
 pub struct Graph {
     /// Nodes in topological order.
     pub nodes: Vec<Node>,
+    /// By name: the topics that take dead letters.
+    pub dead_letters: BTreeMap<String, Arc<dyn Sink>>,
 }
 
 /// A node and where its rows come from.
@@ -59,6 +62,8 @@ pub struct SourceNode {
     pub time: Option<TimeSpec>,
     /// What happens to records that cannot be decoded.
     pub on_error: OnError,
+    /// The topic of [`Graph::dead_letters`] that takes its dead letters; `None` = the live table `dead_letters`.
+    pub dead_letters: Option<String>,
 }
 
 /// From chunk to rows, once per source however many queries read it.

@@ -18,6 +18,7 @@ pub mod message;
 pub mod pipeline;
 pub mod scan;
 pub mod source_task;
+pub mod state_limit;
 pub mod task;
 
 #[cfg(test)]

@@ -15,14 +15,16 @@ use crate::dataflow::align::Aligner;
 use crate::dataflow::chain::{Chain, ChainNode, Target, Work};
 use crate::dataflow::channel::{FanIn, Receiver, channel};
 use crate::dataflow::coordinator::{Coordinator, DEAD_LETTERS, Ended, Names, OnCut};
-use crate::dataflow::dead_letter::DeadLetterWriter;
+use crate::dataflow::dead_letter::{self, DeadLetterWriter};
 use crate::dataflow::fingerprint::fingerprints;
 use crate::dataflow::graph::{Graph, NodeId, NodeKind};
 use crate::dataflow::layout::{Layout, Route, StageId};
 use crate::dataflow::source_task::{SourceReport, SourceTask};
+use crate::dataflow::state_limit::{OnStateLimit, StateLimit};
 use crate::dataflow::task::{self, Outlet, Outlets, TaskEvent, TaskId, tell};
 use crate::error::{Error, Place, Result};
 use crate::metrics::Metrics;
+use crate::operator::expressions::OnExpressionError;
 use crate::state::{Block, Checkpoints, Manifest, SHARDS, Sharder, StateHandles};
 
 /// Task events under way to the coordinator before a task waits.
@@ -61,10 +63,16 @@ pub struct Settings {
     pub allow_state_loss: bool,
     /// Live tables: time between cuts, and what publishes them.
     pub cuts: Option<(Duration, OnCut)>,
-    /// Where dead letters go; `None` = they are only counted.
+    /// Where dead letters go whose table names no topic; `None` = they are only counted.
     pub dead_letters: Option<Arc<dyn Sink>>,
-    /// More state than this stops the pipeline.
+    /// After a small chunk a live reader gathers at least this long before it hands over the next.
+    pub linger: Duration,
+    /// What happens to rows on which an expression fails.
+    pub on_expression_error: OnExpressionError,
+    /// The most state there may be; `None` = no limit.
     pub state_max_bytes: Option<u64>,
+    /// What happens when there is as much.
+    pub on_state_limit: OnStateLimit,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -159,7 +167,14 @@ impl Pipeline {
     /// Restores and starts `graph`. Returns once everything runs.
     pub async fn start(graph: Graph, settings: Settings) -> Result<Pipeline> {
         let parallelism = settings.parallelism.clamp(1, SHARDS);
-        let fingerprints = fingerprints(&graph);
+        let mut fingerprints = fingerprints(&graph);
+        let mut names: Vec<String> = graph.nodes.iter().map(|node| node.name.clone()).collect();
+        for (topic, sink) in &graph.dead_letters {
+            // In checkpoints a topic of dead letters is a sink behind all nodes.
+            fingerprints.push(format!("{DEAD_LETTERS} {}", sink.identity()));
+            names.push(format!("dead letters to {topic}"));
+        }
+        let limit = StateLimit::new(settings.state_max_bytes, settings.on_state_limit, &settings.metrics);
         let (found, start) = find_checkpoint(&settings).await?;
         let mut restored = match &found {
             Some(manifest) => Restored::load(&settings, &graph, &fingerprints, manifest).await?,
@@ -182,6 +197,10 @@ impl Pipeline {
                 sinks.insert(id, sink.clone());
             }
         }
+        for (id, sink) in (graph.nodes.len()..).zip(graph.dead_letters.values()) {
+            sink.start(restored.prepared.remove(&fingerprints[id]).as_deref()).map_err(|e| e.at(Place::thing(&names[id])))?;
+            sinks.insert(id, sink.clone());
+        }
         if let Some(sink) = &settings.dead_letters {
             sink.start(found.is_some().then_some(&[]))?;
         }
@@ -196,6 +215,8 @@ impl Pipeline {
             settings: &settings,
             fingerprints: &fingerprints,
             partitions: &partitions,
+            letters: dead_letter::topics(&graph),
+            limit: &limit,
             parallelism,
             epoch: found.as_ref().map_or(0, |m| m.epoch),
         };
@@ -207,13 +228,13 @@ impl Pipeline {
         }
         let names = Names {
             fingerprints: fingerprints.clone(),
-            names: graph.nodes.iter().map(|n| n.name.clone()).collect(),
+            names,
             sinks,
             pipeline: settings.pipeline.clone(),
             parallelism,
             checkpoints: settings.checkpoints.clone(),
             run: uuid::Uuid::new_v4().simple().to_string()[..8].to_owned(),
-            state_max_bytes: settings.state_max_bytes,
+            limit: limit.clone(),
             metrics: settings.metrics.clone(),
         };
         let coordinator = Coordinator {
@@ -369,6 +390,9 @@ struct Builder<'a> {
     settings: &'a Settings,
     fingerprints: &'a [String],
     partitions: &'a [Vec<Partition>],
+    /// Per node: the topic of its dead letters.
+    letters: Vec<Option<String>>,
+    limit: &'a StateLimit,
     parallelism: usize,
     /// Of the checkpoint that the run goes on from.
     epoch: u64,
@@ -397,10 +421,10 @@ impl Builder<'_> {
                 let id = built.tasks.len();
                 let name = stage.nodes.iter().map(|n| self.graph.nodes[*n].name.as_str()).collect::<Vec<_>>().join(" > ");
                 let mut wiring = wirings.remove(&(stage_id, task)).ok_or_else(|| Error::bug(format!("{name} has no wiring")))?;
-                let nodes = self.chain_nodes(stage_id, task, &mut wiring, restored)?;
+                let mut nodes = self.chain_nodes(stage_id, task, &mut wiring, restored)?;
                 let busy = self.settings.metrics.counter("eagre_busy_nanos_total", &[("task", &format!("{name}/{task}"))]);
-                let dead_letters = self.dead_letters(id, restored)?;
-                let chain = Chain::new(nodes, dead_letters, self.settings.metrics.clone(), busy);
+                let dead_letters = self.dead_letters(id, &mut nodes, restored)?;
+                let chain = Chain::new(nodes, dead_letters, self.settings.on_expression_error, self.settings.metrics.clone(), busy);
                 let outlets = Outlets(wiring.outlets);
                 let head = stage.nodes[0];
                 let body: TaskFuture = match &self.graph.nodes[head].kind {
@@ -425,6 +449,9 @@ impl Builder<'_> {
                             outlets,
                             commands,
                             events: events.clone(),
+                            on_expression_error: self.settings.on_expression_error,
+                            linger: self.settings.linger,
+                            limit: self.limit.clone(),
                             metrics: self.settings.metrics.clone(),
                         };
                         Box::pin(source_task.run())
@@ -518,19 +545,40 @@ impl Builder<'_> {
             };
             let slots = std::mem::take(&mut wiring.slots[index]);
             let targets = std::mem::take(&mut wiring.targets[index]);
-            nodes.push(ChainNode::new(id, &node.name, work, slots, targets, state, &self.settings.metrics));
+            let grows_state = match &node.kind {
+                NodeKind::Operator(spec) => spec.grows_state(),
+                NodeKind::Sink(_) => state.tables().next().is_some(),
+                NodeKind::Source(_) => false,
+            };
+            let mut node = ChainNode::new(id, &node.name, work, slots, targets, state, self.limit);
+            node.grows_state = grows_state;
+            nodes.push(node);
         }
         Ok(nodes)
     }
 
-    fn dead_letters(&self, task: TaskId, restored: &Restored) -> Result<Option<DeadLetterWriter>> {
-        let Some(sink) = &self.settings.dead_letters else { return Ok(None) };
+    /// The places that take the dead letters of a task; tells its nodes which is theirs.
+    fn dead_letters(&self, task: TaskId, nodes: &mut [ChainNode], restored: &Restored) -> Result<Vec<DeadLetterWriter>> {
         let tasks: usize = self.layout.stages.iter().map(|s| s.tasks).sum();
-        let mut state = match restored.states.get(DEAD_LETTERS) {
-            Some(tables) => StateHandles::restoring(task, tasks, tables.clone()),
-            None => StateHandles::empty(task, tasks),
-        };
-        let writer = sink.open(task, &mut state)?;
-        Ok(Some(DeadLetterWriter::new(writer, state)))
+        let mut writers = Vec::new();
+        if let Some(sink) = &self.settings.dead_letters {
+            let mut state = match restored.states.get(DEAD_LETTERS) {
+                Some(tables) => StateHandles::restoring(task, tasks, tables.clone()),
+                None => StateHandles::empty(task, tasks),
+            };
+            let writer = sink.open(task, &mut state)?;
+            writers.push(DeadLetterWriter::new(NodeId::MAX, writer, state));
+        }
+        let table = (!writers.is_empty()).then_some(0);
+        for (id, (topic, sink)) in (self.graph.nodes.len()..).zip(&self.graph.dead_letters) {
+            let mut theirs = nodes.iter_mut().filter(|node| self.letters[node.id].as_ref() == Some(topic)).peekable();
+            if theirs.peek().is_some() {
+                theirs.for_each(|node| node.letters = Some(writers.len()));
+                let mut state = StateHandles::empty(task, tasks);
+                writers.push(DeadLetterWriter::new(id, sink.open(task, &mut state)?, state));
+            }
+        }
+        nodes.iter_mut().filter(|node| self.letters[node.id].is_none()).for_each(|node| node.letters = table);
+        Ok(writers)
     }
 }

@@ -12,11 +12,15 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBat
 use arrow::buffer::NullBuffer;
 use arrow::compute;
 use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
+use bytes::Bytes;
 use datafusion::physical_expr::PhysicalExpr;
 
+use crate::dataflow::dead_letter::json_lines;
 use crate::dataflow::graph::{ScanSpec, TimeSpec, WatermarkExpr};
 use crate::error::{Error, Result};
-use crate::format::{Chunk, Rejected};
+use crate::format::Chunk;
+use crate::metrics::Reason;
+use crate::operator::expressions::{Failures, evaluate, holds};
 use crate::time::MICROS_PER_MILLI;
 
 /// What a chunk became.
@@ -26,16 +30,25 @@ pub struct Scanned {
     pub rows: RecordBatch,
     /// Event time of the chunk; `None` where the table declares none or the chunk has no well-formed record.
     pub times: Option<Times>,
-    /// Records refused by the decoder.
-    pub rejected: Vec<Rejected>,
-    /// Kept rows without an event time (the `first` columns): they go no further.
-    pub timeless: Option<RecordBatch>,
-    /// Kept rows too far ahead of the clock (the `first` columns): they go no further and drive no watermark.
-    pub future: Option<RecordBatch>,
+    /// Records that go no further.
+    pub refused: Vec<RefusedRecord>,
     /// Records in the chunk, refused ones included.
     pub records: u64,
     /// When its bytes arrived, microseconds since 1970; 0 = unknown.
     pub arrived_micros: i64,
+}
+
+/// A record that goes no further.
+#[derive(Debug)]
+pub struct RefusedRecord {
+    /// Its offset in the partition, where known.
+    pub offset: Option<i64>,
+    /// Its bytes as they came; where records are columns: what was read of it, as JSON.
+    pub record: Bytes,
+    /// Why.
+    pub reason: Reason,
+    /// What is wrong, in a sentence.
+    pub error: String,
 }
 
 /// Event times of a chunk, in microseconds.
@@ -53,60 +66,132 @@ pub struct Times {
 pub fn scan(spec: &ScanSpec, time: Option<&TimeSpec>, partition: u32, chunk: &Chunk, now_micros: i64) -> Result<Scanned> {
     let mut judged = Judged::default();
     let decoded = spec.decoder.decode(chunk, &mut |first| judged.judge(spec, time, first, now_micros))?;
+    let mut refused: Vec<RefusedRecord> = Vec::new();
+    for rejected in decoded.rejected {
+        let reason = Reason::Undecodable;
+        refused.push(RefusedRecord { offset: Some(rejected.offset), record: rejected.record, reason, error: rejected.error });
+    }
+    for lost in judged.lost {
+        let (offset, record) = decoded.origins.of_judged(chunk, lost.row as usize).map_or((None, lost.seen), |(o, r)| (Some(o), r));
+        refused.push(RefusedRecord { offset, record, reason: lost.reason, error: lost.error });
+    }
     let count = decoded.rows.num_rows();
+    let mut failures = Failures::default();
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(spec.schema.fields().len());
     for (expr, _) in &spec.output {
-        columns.push(expr.evaluate(&decoded.rows)?.into_array(count)?);
+        columns.push(evaluate(expr, &decoded.rows, &mut failures)?);
     }
     if spec.seq {
         let high = i64::from(partition) << 48;
         columns.push(Arc::new(Int64Array::from_iter_values(decoded.offsets.iter().map(|offset| high | (offset & 0xFFFF_FFFF_FFFF)))));
     }
     let options = RecordBatchOptions::new().with_row_count(Some(count));
-    let rows = RecordBatch::try_new_with_options(spec.schema.clone(), columns, &options)?;
-    Ok(Scanned {
-        rows,
-        times: judged.times,
-        rejected: decoded.rejected,
-        timeless: judged.timeless,
-        future: judged.future,
-        records: decoded.records,
-        arrived_micros: chunk.arrived_micros,
-    })
+    let mut rows = RecordBatch::try_new_with_options(nullable_where(spec, &failures), columns, &options)?;
+    let mut times = judged.times;
+    if let Some(times) = times.as_mut().filter(|times| times.kept.len() > count) {
+        // Some were refused for a value that only rows are asked for which are kept.
+        times.keep_places(&decoded.origins.kept_places());
+    }
+    if !failures.is_empty() {
+        for (row, error) in failures.iter() {
+            let (offset, record) = match decoded.origins.of_kept(chunk, row as usize) {
+                Some((offset, record)) => (Some(offset), record),
+                None => (None, as_json(&decoded.rows, row)?),
+            };
+            refused.push(RefusedRecord { offset, record, reason: Reason::Expression, error: error.to_owned() });
+        }
+        let others = failures.others(count);
+        let left = compute::filter_record_batch(&rows, &others)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(left.num_rows()));
+        rows = RecordBatch::try_new_with_options(spec.schema.clone(), left.columns().to_vec(), &options)?;
+        if let Some(times) = &mut times {
+            times.keep(&others);
+        }
+    }
+    refused.sort_by_key(|refused| refused.offset);
+    Ok(Scanned { rows, times, refused, records: decoded.records, arrived_micros: chunk.arrived_micros })
+}
+
+/// The schema of what leaves, as long as rows that failed are in it as NULL.
+fn nullable_where(spec: &ScanSpec, failures: &Failures) -> arrow::datatypes::SchemaRef {
+    if failures.is_empty() {
+        return spec.schema.clone();
+    }
+    let fields = spec.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()))
+}
+
+impl Times {
+    /// Leaves out the rows whose place is not among `places` (ascending).
+    fn keep_places(&mut self, places: &[u32]) {
+        let mut left = places.iter().peekable();
+        let own = self.places.take().unwrap_or_else(|| (0..self.kept.len() as u32).collect());
+        let stays: BooleanArray = own.iter().map(|place| Some(left.next_if_eq(&place).is_some())).collect();
+        self.places = Some(own);
+        self.keep(&stays);
+    }
+
+    /// Leaves out the rows that go no further after all; what they say of the watermark stays.
+    fn keep(&mut self, rows: &BooleanArray) {
+        let places = self.places.take().unwrap_or_else(|| (0..self.kept.len() as u32).collect());
+        self.places = Some(rows.values().set_indices().map(|row| places[row]).collect());
+        self.kept = rows.values().set_indices().map(|row| self.kept[row]).collect();
+    }
 }
 
 /// What the judge learns about a chunk while it decides which rows to keep.
 #[derive(Default)]
 struct Judged {
     times: Option<Times>,
-    timeless: Option<RecordBatch>,
-    future: Option<RecordBatch>,
+    lost: Vec<Lost>,
+}
+
+/// A judged row that goes no further.
+struct Lost {
+    row: u32,
+    reason: Reason,
+    error: String,
+    /// What was read of it, where its bytes are not at hand.
+    seen: Bytes,
 }
 
 impl Judged {
     fn judge(&mut self, spec: &ScanSpec, time: Option<&TimeSpec>, first: &RecordBatch, now_micros: i64) -> Result<Option<BooleanArray>> {
-        let passing = spec.filter.as_ref().map(|filter| passing_rows(filter, first)).transpose()?;
-        let (Some(event_time), Some(time)) = (&spec.event_time, time) else { return Ok(passing) };
-        let times = micros(event_time, first)?;
+        let mut failures = Failures::default();
+        let passing = spec.filter.as_ref().map(|filter| holds(filter, first, &mut failures)).transpose()?;
+        let (Some(event_time), Some(time)) = (&spec.event_time, time) else {
+            self.lose_failed(first, &failures)?;
+            // A row on which the filter failed does not hold.
+            return Ok(passing);
+        };
+        let times = micros(event_time, first, &mut failures)?;
         let mut driving = times.nulls().cloned();
-        let mut keep = passing;
-
-        if times.null_count() > 0 {
-            let present = compute::is_not_null(&times)?;
-            self.timeless = lost_rows(first, keep.as_ref(), &present)?;
-            keep = Some(and(keep, present)?);
-        }
+        let mut future = None;
         if let Some(skew) = time.max_future_skew_micros {
             let limit = now_micros.saturating_add(skew);
             if times.iter().flatten().any(|ts| ts > limit) {
                 let sane: BooleanArray = times.iter().map(|ts| Some(ts.is_none_or(|ts| ts <= limit))).collect();
-                self.future = lost_rows(first, keep.as_ref(), &sane)?;
                 driving = NullBuffer::union(driving.as_ref(), Some(&NullBuffer::new(sane.values().clone())));
-                keep = Some(and(keep, sane)?);
+                future = Some(sane);
             }
         }
+        let marks = marks(&time.watermark, &times, driving.as_ref(), first, &mut failures)?;
 
-        let marks = marks(&time.watermark, &times, driving.as_ref(), first)?;
+        let mut keep = passing;
+        if !failures.is_empty() {
+            self.lose_failed(first, &failures)?;
+            keep = Some(and(keep, failures.others(first.num_rows()))?);
+        }
+        if times.null_count() > 0 {
+            let present = compute::is_not_null(&times)?;
+            self.lose(first, keep.as_ref(), &present, Reason::NullTime, "the event time is NULL")?;
+            keep = Some(and(keep, present)?);
+        }
+        if let Some(sane) = future {
+            let error = "the event time is further ahead of the clock than 'scan.watermark.max-future-skew' allows";
+            self.lose(first, keep.as_ref(), &sane, Reason::Future, error)?;
+            keep = Some(and(keep, sane)?);
+        }
         let (kept, places) = match &keep {
             None => (times.values().to_vec(), None),
             Some(mask) => {
@@ -117,24 +202,27 @@ impl Judged {
         self.times = Some(Times { marks, kept, places });
         Ok(keep)
     }
+
+    /// Notes the rows that pass `keep` but not `good`.
+    fn lose(&mut self, first: &RecordBatch, keep: Option<&BooleanArray>, good: &BooleanArray, reason: Reason, error: &str) -> Result<()> {
+        let bad = (0..first.num_rows()).filter(|row| !good.value(*row) && keep.is_none_or(|keep| keep.value(*row)));
+        for row in bad {
+            let row = row as u32;
+            self.lost.push(Lost { row, reason, error: error.to_owned(), seen: as_json(first, row)? });
+        }
+        Ok(())
+    }
+
+    fn lose_failed(&mut self, first: &RecordBatch, failures: &Failures) -> Result<()> {
+        for (row, error) in failures.iter() {
+            self.lost.push(Lost { row, reason: Reason::Expression, error: error.to_owned(), seen: as_json(first, row)? });
+        }
+        Ok(())
+    }
 }
 
-/// The filter's verdict without NULLs: unknown is not true.
-fn passing_rows(filter: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<BooleanArray> {
-    let verdict = filter.evaluate(rows)?.into_array(rows.num_rows())?;
-    let verdict =
-        verdict.as_boolean_opt().ok_or_else(|| Error::bug(format!("the filter {filter} gives {}, not a boolean", verdict.data_type())))?;
-    Ok(if verdict.null_count() > 0 { compute::prep_null_mask_filter(verdict) } else { verdict.clone() })
-}
-
-/// The rows that pass `keep` but not `good`.
-fn lost_rows(first: &RecordBatch, keep: Option<&BooleanArray>, good: &BooleanArray) -> Result<Option<RecordBatch>> {
-    let bad = compute::not(good)?;
-    let bad = match keep {
-        Some(keep) => compute::and(keep, &bad)?,
-        None => bad,
-    };
-    Ok((bad.true_count() > 0).then(|| compute::filter_record_batch(first, &bad)).transpose()?)
+fn as_json(rows: &RecordBatch, row: u32) -> Result<Bytes> {
+    Ok(json_lines(&rows.slice(row as usize, 1))?.pop().map(Bytes::from).unwrap_or_default())
 }
 
 fn and(keep: Option<BooleanArray>, good: BooleanArray) -> Result<BooleanArray> {
@@ -145,8 +233,8 @@ fn and(keep: Option<BooleanArray>, good: BooleanArray) -> Result<BooleanArray> {
 }
 
 /// The expression's value as microseconds since 1970.
-fn micros(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<Int64Array> {
-    let value = expr.evaluate(rows)?.into_array(rows.num_rows())?;
+fn micros(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch, failures: &mut Failures) -> Result<Int64Array> {
+    let value = evaluate(expr, rows, failures)?;
     match value.data_type() {
         DataType::Timestamp(_, zone) => {
             let unit = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
@@ -158,7 +246,13 @@ fn micros(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<Int64Array
 }
 
 /// Per record the exclusive watermark that it justifies: Flink's inclusive value plus one millisecond (semantics.md 1).
-fn marks(expr: &WatermarkExpr, times: &Int64Array, driving: Option<&NullBuffer>, first: &RecordBatch) -> Result<Vec<i64>> {
+fn marks(
+    expr: &WatermarkExpr,
+    times: &Int64Array,
+    driving: Option<&NullBuffer>,
+    first: &RecordBatch,
+    failures: &mut Failures,
+) -> Result<Vec<i64>> {
     let of_values = |values: &[i64], nulls: Option<&NullBuffer>, shift: i64| -> Vec<i64> {
         match nulls {
             None => values.iter().map(|ts| ts.saturating_add(shift)).collect(),
@@ -168,7 +262,7 @@ fn marks(expr: &WatermarkExpr, times: &Int64Array, driving: Option<&NullBuffer>,
     Ok(match expr {
         WatermarkExpr::Delay(delay) => of_values(times.values(), driving, MICROS_PER_MILLI - delay),
         WatermarkExpr::Expr(expr) => {
-            let values = micros(expr, first)?;
+            let values = micros(expr, first, failures)?;
             let nulls = NullBuffer::union(values.nulls(), driving);
             of_values(values.values(), nulls.as_ref(), MICROS_PER_MILLI)
         }

@@ -7,7 +7,7 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -18,11 +18,13 @@ use crate::dataflow::chain::Chain;
 use crate::dataflow::dead_letter::DeadLetter;
 use crate::dataflow::graph::{OnError, SourceNode, WatermarkExpr};
 use crate::dataflow::message::{Barrier, Message};
-use crate::dataflow::scan::{Scanned, now_micros, pieces, scan};
+use crate::dataflow::scan::{RefusedRecord, Scanned, now_micros, pieces, scan};
+use crate::dataflow::state_limit::StateLimit;
 use crate::dataflow::task::{Outlets, TaskEvent, TaskId, tell};
 use crate::error::{Error, Kind, Place, Result};
 use crate::format::{Chunk, Records};
 use crate::metrics::{Counter, Gauge, Metrics, Reason};
+use crate::operator::expressions::OnExpressionError;
 use crate::time::{MICROS_PER_MILLI, Watermark};
 
 /// What the coordinator asks of a source.
@@ -78,6 +80,12 @@ pub struct SourceTask {
     pub commands: mpsc::Receiver<Command>,
     /// The word to the coordinator.
     pub events: mpsc::Sender<TaskEvent>,
+    /// What happens to records on which an expression fails.
+    pub on_expression_error: OnExpressionError,
+    /// After a small chunk a live reader gathers at least this long before it hands over the next.
+    pub linger: Duration,
+    /// Slows the source down when state comes near its limit.
+    pub limit: StateLimit,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -88,6 +96,9 @@ struct Ahead {
     after: Position,
 }
 
+/// A chunk below this size is small: what comes right after it is worth gathering.
+const SMALL_CHUNK_BYTES: u64 = 32 << 10;
+
 /// What changes while a partition is read.
 struct State {
     watermark: Watermark,
@@ -97,6 +108,8 @@ struct State {
     /// Since when there has been nothing to read.
     idle_since: Option<Instant>,
     idle_told: bool,
+    /// When the last chunk was handed over, if it was a small one.
+    small_since: Option<Instant>,
 }
 
 struct Meters {
@@ -117,7 +130,9 @@ impl SourceTask {
             last_epoch: self.epoch,
             idle_since: None,
             idle_told: false,
+            small_since: None,
         };
+        let gathers = self.source.source.gathers() && !self.source.source.bounded() && !self.linger.is_zero();
         if state.watermark > Watermark::MIN && !state.ended {
             self.chain.mark_from_source(state.watermark, 0)?;
         }
@@ -135,11 +150,24 @@ impl SourceTask {
             }
             let may_read = self.pace.as_ref().is_none_or(Pace::may_read);
             if let (Some(open), true) = (&mut reader, may_read && ahead.len() < self.ahead) {
+                if let Some(pause) = self.limit.pause()
+                    && self.wait(pause, &mut state).await?
+                {
+                    return Ok(());
+                }
+                if let (Some(since), true) = (state.small_since.take(), gathers)
+                    && let Some(left) = self.linger.checked_sub(since.elapsed())
+                    && self.wait(left, &mut state).await?
+                {
+                    return Ok(());
+                }
                 match open.read().await? {
                     Read::Chunk(chunk) => {
                         state.idle_since = None;
                         state.idle_told = false;
-                        meters.bytes.add(bytes_of(&chunk));
+                        let bytes = bytes_of(&chunk);
+                        meters.bytes.add(bytes);
+                        state.small_since = (gathers && bytes < SMALL_CHUNK_BYTES).then(Instant::now);
                         let after = open.position();
                         if self.ahead == 1 {
                             let scanned = scan(&self.source.scan, self.source.time.as_ref(), self.partition.index, &chunk, now_micros())?;
@@ -177,6 +205,21 @@ impl SourceTask {
         }
     }
 
+    /// Waits, and obeys what the coordinator says meanwhile. True: the task is to stop.
+    async fn wait(&mut self, how_long: Duration, state: &mut State) -> Result<bool> {
+        let until = tokio::time::Instant::now() + how_long;
+        loop {
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(command) => if self.obey(command, state).await? { return Ok(true) },
+                    None => return Err(Error::new(Kind::Interrupted, "the coordinator is gone")),
+                },
+                () = tokio::time::sleep_until(until) => return Ok(false),
+            }
+        }
+    }
+
     fn spawn_scan(&self, chunk: Chunk) -> JoinHandle<Result<Scanned>> {
         let spec = self.source.scan.clone();
         let time = self.source.time.clone();
@@ -195,9 +238,10 @@ impl SourceTask {
     }
 
     /// Hands a scanned chunk to the chain, cut where a row must meet the watermark of the rows before it.
-    fn take(&mut self, scanned: Scanned, after: Position, state: &mut State, meters: &Meters) -> Result<()> {
+    fn take(&mut self, mut scanned: Scanned, after: Position, state: &mut State, meters: &Meters) -> Result<()> {
         meters.records.add(scanned.records);
-        self.refuse(&scanned)?;
+        let refused = std::mem::take(&mut scanned.refused);
+        self.refuse(refused)?;
         match &scanned.times {
             None => self.chain.from_source(scanned.rows, scanned.arrived_micros)?,
             Some(times) => {
@@ -222,34 +266,32 @@ impl SourceTask {
         Ok(())
     }
 
-    /// Counts and keeps what did not become a row.
-    fn refuse(&mut self, scanned: &Scanned) -> Result<()> {
-        let (on_error, partition) = (self.source.on_error, self.partition.index);
-        for rejected in &scanned.rejected {
-            if on_error == OnError::Fail {
-                let place = Place::record(&self.name, partition, rejected.offset);
-                let hint = "set 'format.on-error'='dead-letter' or 'skip' on the table to go on over such records";
-                return Err(Error::new(Kind::Row, format!("{}; {hint}", rejected.error)).at(place));
+    /// Counts and keeps what did not become a row, or fails where that was asked for.
+    fn refuse(&mut self, refused: Vec<RefusedRecord>) -> Result<()> {
+        let partition = self.partition.index;
+        for refused in refused {
+            let (operator, fails, keep, hint) = match refused.reason {
+                Reason::Undecodable => {
+                    let hint = "set 'format.on-error'='dead-letter' or 'skip' on the table to go on over such records";
+                    ("decode", self.source.on_error == OnError::Fail, self.source.on_error == OnError::DeadLetter, hint)
+                }
+                Reason::Expression => ("scan", self.on_expression_error == OnExpressionError::Fail, true, OnExpressionError::HINT),
+                _ => ("scan", false, true, ""),
+            };
+            if fails {
+                let place = refused.offset.map_or_else(|| Place::thing(&self.name), |offset| Place::record(&self.name, partition, offset));
+                return Err(Error::new(Kind::Row, format!("{}; {hint}", refused.error)).at(place));
             }
             let letter = DeadLetter {
                 source: self.name.clone(),
                 partition: Some(partition),
-                offset: Some(rejected.offset),
-                operator: "decode".into(),
-                reason: Reason::Undecodable,
-                error: rejected.error.clone(),
-                record: rejected.record.to_vec(),
+                offset: refused.offset,
+                operator: operator.into(),
+                reason: refused.reason,
+                error: refused.error,
+                record: refused.record.to_vec(),
             };
-            self.chain.dead_letter(letter, 1, on_error == OnError::DeadLetter)?;
-        }
-        let lost = [
-            (&scanned.timeless, Reason::NullTime, "the event time is NULL"),
-            (&scanned.future, Reason::Future, "the event time is further ahead of the clock than 'scan.watermark.max-future-skew' allows"),
-        ];
-        for (rows, reason, error) in lost {
-            if let Some(rows) = rows {
-                self.chain.refuse_rows(&self.name.clone(), reason, rows, error)?;
-            }
+            self.chain.dead_letter(letter, keep)?;
         }
         Ok(())
     }

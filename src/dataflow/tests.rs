@@ -13,10 +13,12 @@ use parking_lot::Mutex;
 use super::coordinator::Ended;
 use super::graph::*;
 use super::pipeline::{Pipeline, Restore, Settings};
+use super::state_limit::OnStateLimit;
 use crate::connector::*;
 use crate::error::{Error, Result};
-use crate::format::{Chunk, Decoded, Decoder, Judge, Records};
+use crate::format::{Chunk, Decoded, Decoder, Judge, Origins, Records};
 use crate::metrics::Metrics;
+use crate::operator::expressions::OnExpressionError;
 use crate::operator::{Distribution, Input, Operator, OperatorSpec, Output};
 use crate::state::{BlockTable, Checkpoints, StateHandles, Store};
 use crate::time::Watermark;
@@ -92,7 +94,7 @@ impl Decoder for AsIs {
             Some(mask) => arrow::compute::filter_record_batch(rows, &mask)?,
             None => rows.clone(),
         };
-        Ok(Decoded { rows, offsets: vec![], rejected: vec![], records })
+        Ok(Decoded { rows, offsets: vec![], rejected: vec![], origins: Origins::default(), records })
     }
 }
 
@@ -249,8 +251,13 @@ fn graph(partitions: u32, nap: Duration, sums: &Collect, numbers: &Collect) -> G
         per_row: true,
     };
     let mut graph = Graph::default();
-    let source =
-        SourceNode { source: Arc::new(Numbers { partitions, nap }), scan: Arc::new(scan), time: Some(time), on_error: OnError::Fail };
+    let source = SourceNode {
+        source: Arc::new(Numbers { partitions, nap }),
+        scan: Arc::new(scan),
+        time: Some(time),
+        on_error: OnError::Fail,
+        dead_letters: None,
+    };
     let source = graph.add("numbers", NodeKind::Source(source), vec![]);
     let operator = graph.add("sums", NodeKind::Operator(Arc::new(Sums(output))), vec![source]);
     graph.add("out", NodeKind::Sink(Arc::new(sums.clone())), vec![operator]);
@@ -290,6 +297,9 @@ fn settings(dir: &std::path::Path, parallelism: usize) -> Settings {
         allow_state_loss: false,
         cuts: Some((Duration::from_millis(3), Arc::new(|_| Ok(())))),
         dead_letters: None,
+        linger: Duration::ZERO,
+        on_expression_error: OnExpressionError::Fail,
+        on_state_limit: OnStateLimit::Stop,
         state_max_bytes: None,
         metrics: Metrics::default(),
     }

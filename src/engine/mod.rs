@@ -143,7 +143,10 @@ impl Engine {
             allow_state_loss,
             cuts: Some((Duration::from_micros(self.settings.cut_interval_micros as u64), publisher(&self.tables))),
             dead_letters: Some(self.dead_letters.clone()),
+            linger: Duration::from_micros(self.settings.batch_linger_micros as u64),
+            on_expression_error: self.settings.on_expression_error,
             state_max_bytes: Some(self.settings.state_max.bytes()),
+            on_state_limit: self.settings.on_state_limit,
             metrics: self.metrics.clone(),
         };
         let pipeline = Pipeline::start(self.graph.clone(), settings).await?;

@@ -22,7 +22,8 @@ use crate::connector::registry::Environment;
 use crate::connector::{Partition, Read, Reader};
 use crate::dataflow::graph::{NodeKind, OnError, SourceNode};
 use crate::dataflow::scan::scan;
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Kind, Place, Result};
+use crate::metrics::Reason;
 use crate::sql::catalog::{Catalog, Entry};
 use crate::sql::declared::DeclaredTable;
 use crate::sql::lower::{self, Connected, Pipeline, Target};
@@ -166,12 +167,15 @@ impl StoredPartition {
                 Read::Chunk(chunk) => {
                     // Neither is any row too far in the future: that is judged when it arrives.
                     let scanned = scan(&self.source.scan, None, self.partition.index, &chunk, 0)?;
-                    if let Some(refused) = scanned.rejected.first() {
-                        if self.source.on_error == OnError::Fail {
-                            let place = Place::record(&self.table, self.partition.index, refused.offset);
-                            return Err(Error::new(crate::error::Kind::Row, refused.error.clone()).at(place));
-                        }
-                        tracing::debug!("{}: {} records left out; the first: {}", self.table, scanned.rejected.len(), refused.error);
+                    // A query answers who asks it: what its expressions fail on is told, not left out.
+                    let fails = |reason| reason == Reason::Expression || self.source.on_error == OnError::Fail;
+                    if let Some(refused) = scanned.refused.iter().find(|refused| fails(refused.reason)) {
+                        let place = |offset| Place::record(&self.table, self.partition.index, offset);
+                        let place = refused.offset.map_or_else(|| Place::thing(&self.table), place);
+                        return Err(Error::new(Kind::Row, refused.error.clone()).at(place));
+                    }
+                    if let Some(refused) = scanned.refused.first() {
+                        tracing::debug!("{}: {} records left out; the first: {}", self.table, scanned.refused.len(), refused.error);
                     }
                     let columns = self.places.iter().map(|place| scanned.rows.column(*place).clone()).collect();
                     let options = RecordBatchOptions::new().with_row_count(Some(scanned.rows.num_rows()));

@@ -10,7 +10,7 @@ use super::cloudevents::CloudEventsOptions;
 use super::csv::CsvOptions;
 use super::json::JsonOptions;
 use super::raw::RawOptions;
-use super::{DecodeSpec, DecoderRef, Encoder};
+use super::{DecodeSpec, DecoderRef, Encoder, METADATA_FROM};
 use crate::error::{Error, Result, did_you_mean};
 
 /// A format with its options.
@@ -30,6 +30,11 @@ pub enum FormatConfig {
 
 /// The formats that `'format'` may name.
 const NAMES: [&str; 4] = ["json", "csv", "cloudevents", "raw"];
+
+/// Does the format of this name write something beside the columns of a row?
+pub fn has_envelope(format: &str) -> bool {
+    format == "cloudevents"
+}
 
 impl FormatConfig {
     /// The format of this name with its options: takes the keys that begin with `name.` out of `options`. An unknown
@@ -95,6 +100,13 @@ impl FormatConfig {
 
     /// An encoder of batches of `schema`. A column whose type the format cannot write is an error.
     pub fn encoder(&self, schema: &SchemaRef) -> Result<Box<dyn Encoder>> {
+        let beside = schema.fields().iter().find_map(|field| Some((field.name(), field.metadata().get(METADATA_FROM)?)));
+        if let (Some((column, key)), false) = (beside, has_envelope(self.name())) {
+            return Err(Error::input(format!(
+                "column '{column}': METADATA FROM '{key}' cannot be written with format '{}'; declare it VIRTUAL to read it only",
+                self.name()
+            )));
+        }
         match self {
             FormatConfig::Json(json) => json.encoder(schema),
             FormatConfig::Csv(csv) => csv.encoder(schema),

@@ -17,7 +17,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use super::column::{ColumnPlan, Faults, Reading};
 use super::metadata::MetadataPlan;
 use super::span::{Cells, MAX_CHUNK_BYTES, Record};
-use super::{Chunk, ColumnOrigin, DecodeColumn, DecodeSpec, Decoded, Decoder, Judge, Records, Rejected};
+use super::{Chunk, ColumnOrigin, DecodeColumn, DecodeSpec, Decoded, Decoder, Judge, Origins, Records, Rejected};
 use crate::error::{Error, Result};
 
 /// Finds the records of a chunk and the cells in them: what makes a format.
@@ -112,7 +112,7 @@ impl<F: Find> LateDecoder<F> {
 }
 
 /// The offset of a record.
-fn offset(chunk: &Chunk, record: &Record) -> i64 {
+pub(crate) fn offset(chunk: &Chunk, record: &Record) -> i64 {
     match &chunk.records {
         Records::Framed(framed) => framed.offsets.get(record.number as usize).copied().unwrap_or(chunk.base_offset),
         Records::Lines(_) | Records::Rows(_) => chunk.base_offset + i64::from(record.number),
@@ -171,11 +171,13 @@ impl<F: Find> Decoder for LateDecoder<F> {
 
         let mut rows: Vec<u32> = (0..cells.rows.len() as u32).collect();
         let mut columns = read(&self.first, chunk, &cells, &mut rows, &mut refused)?;
+        let mut judged_rows = Vec::new();
         if !rows.is_empty() {
             let first = batch(&self.first_schema, columns, rows.len())?;
             let keep = judge(&first)?;
             columns = first.columns().to_vec();
             let judged = rows.len();
+            let all = rows.clone();
             let mut mask = keep.map(|keep| {
                 // A condition that is NULL keeps no row.
                 if keep.null_count() > 0 { arrow::compute::prep_null_mask_filter(&keep) } else { keep }
@@ -187,6 +189,7 @@ impl<F: Find> Decoder for LateDecoder<F> {
                 rows = mask.values().set_indices().map(|index| rows[index]).collect();
             }
             let kept = rows.clone();
+            judged_rows = all;
             let rest = read(&self.rest, chunk, &cells, &mut rows, &mut refused)?;
             if rows.len() < kept.len() {
                 mask = Some(without_refused(mask.as_ref(), judged, &kept, &rows));
@@ -212,7 +215,9 @@ impl<F: Find> Decoder for LateDecoder<F> {
                 error,
             })
             .collect();
-        Ok(Decoded { rows: batch(&self.schema, columns, rows.len())?, offsets, rejected, records })
+        let decoded = batch(&self.schema, columns, rows.len())?;
+        let origins = Origins { data: cells.data, records: cells.rows, judged: judged_rows, kept: rows };
+        Ok(Decoded { rows: decoded, offsets, rejected, origins, records })
     }
 }
 

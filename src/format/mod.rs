@@ -24,7 +24,7 @@ mod span;
 
 pub use crate::time::text::TimestampFormat;
 pub use cloudevents::{CloudEventsOptions, MetadataForm, Validation};
-pub use config::FormatConfig;
+pub use config::{FormatConfig, has_envelope};
 pub use csv::CsvOptions;
 pub use json::{JsonOptions, MapNullKey};
 pub use raw::RawOptions;
@@ -97,8 +97,47 @@ pub struct Decoded {
     pub offsets: Vec<i64>,
     /// Records refused, in order.
     pub rejected: Vec<Rejected>,
+    /// Where the records of rows lie, for rows that are refused later on.
+    pub origins: Origins,
     /// How many records the chunk held, refused ones included, empty lines not.
     pub records: u64,
+}
+
+/// Where the records of a chunk's rows lie.
+#[derive(Debug, Clone, Default)]
+pub struct Origins {
+    /// Holds the records.
+    data: Bytes,
+    /// Place and number of each record.
+    records: Vec<span::Record>,
+    /// Per row that was judged: its record.
+    judged: Vec<u32>,
+    /// Per row that was kept: its record.
+    kept: Vec<u32>,
+}
+
+impl Origins {
+    /// Offset and bytes of the record of row `row` of those that were judged; `None`: records are columns.
+    pub fn of_judged(&self, chunk: &Chunk, row: usize) -> Option<(i64, Bytes)> {
+        self.of(chunk, *self.judged.get(row)?)
+    }
+
+    /// Offset and bytes of the record of row `row` of [`Decoded::rows`]; `None`: records are columns.
+    pub fn of_kept(&self, chunk: &Chunk, row: usize) -> Option<(i64, Bytes)> {
+        self.of(chunk, *self.kept.get(row)?)
+    }
+
+    /// Per row of [`Decoded::rows`]: its place among the rows that were judged.
+    pub fn kept_places(&self) -> Vec<u32> {
+        let mut kept = self.kept.iter().peekable();
+        let judged = (0..).zip(&self.judged);
+        judged.filter_map(|(place, record)| kept.next_if_eq(&record).map(|_| place)).collect()
+    }
+
+    fn of(&self, chunk: &Chunk, record: u32) -> Option<(i64, Bytes)> {
+        let record = self.records.get(record as usize)?;
+        Some((late::offset(chunk, record), self.data.slice(record.start as usize..record.end as usize)))
+    }
 }
 
 /// Judges the rows by their first columns: gets every well-formed row of the chunk (schema: the decoder's `first`
@@ -161,6 +200,10 @@ pub enum ColumnOrigin {
 /// Key of an Arrow field's metadata that marks a sink's column as `METADATA FROM 'key'` and holds that key: an encoder
 /// of envelopes (`cloudevents`) writes it beside the data.
 pub const METADATA_FROM: &str = "eagre.metadata.from";
+
+/// Key of an Arrow field's metadata that marks a sink's column as the event time of its rows: the time of an event that
+/// brings none, where a format has an envelope.
+pub const EVENT_TIME: &str = "eagre.event-time";
 
 /// A shared decoder.
 pub type DecoderRef = Arc<dyn Decoder>;

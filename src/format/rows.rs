@@ -8,7 +8,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 
 use super::metadata::MetadataPlan;
 use super::span::Record;
-use super::{Chunk, ColumnOrigin, DecodeColumn, DecodeSpec, Decoded, Decoder, Judge, Records};
+use super::{Chunk, ColumnOrigin, DecodeColumn, DecodeSpec, Decoded, Decoder, Judge, Origins, Records};
 use crate::error::{Error, Result, did_you_mean};
 
 /// Picks columns of a batch.
@@ -109,6 +109,7 @@ impl Decoder for PickColumns {
             rows: RecordBatch::try_new_with_options(self.schema.clone(), columns, &sized(kept))?,
             offsets,
             rejected: Vec::new(),
+            origins: Origins::default(),
             records: rows as u64,
         })
     }

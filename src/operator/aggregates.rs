@@ -16,7 +16,7 @@ use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr, Physical
 
 use crate::error::Result;
 use crate::operator::count_distinct::CountDistinct;
-use crate::operator::project::evaluate_filter;
+use crate::operator::expressions::{self, Failures};
 
 /// Aggregates whose result follows the order of rows even without an ORDER BY.
 const ORDERED: [&str; 5] = ["first_value", "last_value", "nth_value", "array_agg", "string_agg"];
@@ -55,10 +55,10 @@ impl Argument {
         })
     }
 
-    fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef> {
+    fn evaluate(&self, batch: &RecordBatch, failures: &mut Failures) -> Result<ArrayRef> {
         let rows = batch.num_rows();
         match self {
-            Argument::Expr(expr) => Ok(expr.evaluate(batch)?.into_array(rows)?),
+            Argument::Expr(expr) => expressions::evaluate(expr, batch, failures),
             Argument::Constant(column) if rows <= CONSTANT_ROWS => Ok(column.slice(0, rows)),
             Argument::Constant(column) => Ok(ScalarValue::try_from_array(column, 0)?.to_array_of_size(rows)?),
         }
@@ -150,10 +150,10 @@ impl Aggregates {
     }
 
     /// Evaluates arguments and filters over the rows of `batch`.
-    pub fn evaluate(&self, batch: &RecordBatch) -> Result<Arguments> {
+    pub fn evaluate(&self, batch: &RecordBatch, failures: &mut Failures) -> Result<Arguments> {
         let each = self.each.iter().map(|aggregate| {
-            let arguments = aggregate.arguments.iter().map(|argument| argument.evaluate(batch)).collect::<Result<Vec<_>>>()?;
-            let filter = aggregate.filter.as_ref().map(|filter| evaluate_filter(filter, batch)).transpose()?;
+            let arguments = aggregate.arguments.iter().map(|argument| argument.evaluate(batch, failures)).collect::<Result<Vec<_>>>()?;
+            let filter = aggregate.filter.as_ref().map(|filter| expressions::holds(filter, batch, failures)).transpose()?;
             Ok((arguments, filter))
         });
         Ok(Arguments { each: each.collect::<Result<_>>()? })

@@ -18,6 +18,7 @@ use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
 use crate::error::Result;
 use crate::operator::aggregates::{Accumulators, Aggregates, Arguments, grouping_ids};
+use crate::operator::expressions::{Failures, evaluate};
 
 /// What the tables of one operator have in common.
 #[derive(Debug)]
@@ -75,9 +76,9 @@ impl GroupLayout {
     }
 
     /// Keys (before grouping sets), arguments and filters over the rows of `batch`.
-    pub fn evaluate(&self, batch: &RecordBatch) -> Result<Evaluated> {
-        let keys = self.keys.iter().map(|key| Ok(key.evaluate(batch)?.into_array(batch.num_rows())?)).collect::<Result<_>>()?;
-        Ok(Evaluated { rows: batch.num_rows(), keys, arguments: self.aggregates.evaluate(batch)? })
+    pub fn evaluate(&self, batch: &RecordBatch, failures: &mut Failures) -> Result<Evaluated> {
+        let keys = self.keys.iter().map(|key| evaluate(key, batch, failures)).collect::<Result<_>>()?;
+        Ok(Evaluated { rows: batch.num_rows(), keys, arguments: self.aggregates.evaluate(batch, failures)? })
     }
 
     /// An empty table.

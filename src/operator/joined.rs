@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::JoinType;
@@ -18,6 +18,8 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 
 use crate::error::{Error, Result};
+use crate::operator::Output;
+use crate::operator::expressions::{Failures, holds};
 
 /// Left is 0, right is 1.
 pub(crate) type Side = usize;
@@ -140,15 +142,17 @@ impl Joined {
         self.filter.as_ref().map(|filter| filter.columns[side].as_slice()).unwrap_or_default()
     }
 
-    /// Which of `rows` candidate pairs meet the condition; `None` = there is no condition.
-    pub(crate) fn passing(&self, sides: [Vec<ArrayRef>; 2], rows: usize) -> Result<Option<BooleanArray>> {
+    /// Which of `rows` candidate pairs meet the condition; `None` = there is no condition. A pair on which it fails is
+    /// refused and meets it not.
+    pub(crate) fn passing(&self, sides: [Vec<ArrayRef>; 2], rows: usize, out: &mut Output) -> Result<Option<BooleanArray>> {
         let Some(filter) = &self.filter else { return Ok(None) };
         let columns = sides.into_iter().flatten().collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(filter.schema.clone(), columns, &options)?;
-        let mask = filter.expr.evaluate(&batch)?.into_array(rows)?;
-        let mask = mask.as_boolean_opt().ok_or_else(|| Error::bug(format!("a join condition is {}, not a boolean", mask.data_type())))?;
-        Ok(Some(if mask.null_count() > 0 { arrow::compute::prep_null_mask_filter(mask) } else { mask.clone() }))
+        let mut failures = Failures::default();
+        let mask = holds(&filter.expr, &batch, &mut failures)?;
+        out.refuse_failed(&batch, &failures)?;
+        Ok(Some(mask))
     }
 
     /// A batch of `rows` output rows from the columns of each side; `None` pads with NULL.

@@ -48,6 +48,9 @@ enum Keys {
     Rows(RowConverter, Vec<Box<[u8]>>),
 }
 
+/// Bytes that a key of several columns takes, about.
+const ROW_KEY_BYTES: usize = 32;
+
 /// Deals slots to keys.
 #[derive(Debug)]
 pub(crate) struct KeyIndex {
@@ -125,6 +128,18 @@ impl KeyIndex {
             free: Vec::new(),
         };
         Ok(KeyIndex { types: types.to_vec(), nulls, keys, slots, null_slot: None })
+    }
+
+    /// Memory held, in bytes, about: the texts of long keys are not looked at.
+    pub(crate) fn bytes(&self) -> usize {
+        let each = match &self.keys {
+            Keys::None => 0,
+            Keys::Int(_) => size_of::<i64>(),
+            Keys::Text(_) => size_of::<Text>(),
+            Keys::Rows(..) => size_of::<Box<[u8]>>() + ROW_KEY_BYTES,
+        };
+        // Hash, table entry and whether it is used.
+        self.slots.hashes.len() * (each + size_of::<u64>() + 2 * size_of::<u32>() + 1)
     }
 
     /// One more than the largest slot dealt out so far.

@@ -13,6 +13,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::error::Result;
 use crate::metrics::Reason;
+use crate::operator::expressions::OnExpressionError;
 use crate::state::StateHandles;
 use crate::time::Watermark;
 
@@ -40,9 +41,16 @@ pub struct Refused {
 pub struct Output {
     batches: Vec<RecordBatch>,
     refused: Vec<Refused>,
+    /// What becomes of rows on which an expression fails.
+    on_expression_error: OnExpressionError,
 }
 
 impl Output {
+    /// An output that deals with failing expressions as told.
+    pub fn tolerant(on_expression_error: OnExpressionError) -> Self {
+        Output { on_expression_error, ..Output::default() }
+    }
+
     /// Hands on rows; empty batches are swallowed.
     pub fn emit(&mut self, batch: RecordBatch) {
         if batch.num_rows() > 0 {
@@ -116,6 +124,12 @@ pub trait Operator: Send {
         _ = out;
         Ok(())
     }
+
+    /// Memory of what lives outside the state tables (hash tables, open builders), in bytes, about: read at barriers, so
+    /// that it must be cheap.
+    fn state_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// How rows reach the instances of an operator.
@@ -149,6 +163,12 @@ pub trait OperatorSpec: Any + Send + Sync + Debug {
     /// Does it keep state that a checkpoint must carry?
     fn stateful(&self) -> bool;
 
+    /// Do its rows make state grow, here or behind it? It refuses them when state is at its limit and rows may be dropped
+    /// for that.
+    fn grows_state(&self) -> bool {
+        self.stateful()
+    }
+
     /// Makes the running operator; state tables are opened (and, on a restore, already filled) here.
     fn open(&self, state: &mut StateHandles) -> Result<Box<dyn Operator>>;
 }
@@ -157,6 +177,7 @@ mod aggregates;
 mod attached_window;
 mod count_distinct;
 pub mod event_time;
+pub mod expressions;
 mod group_table;
 mod identity;
 pub mod interval_join;

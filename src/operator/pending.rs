@@ -186,6 +186,15 @@ impl Pending {
         self.rebuild_heads()
     }
 
+    /// Memory of what is in no block of the state table, in bytes.
+    pub(crate) fn bytes_outside(&self) -> usize {
+        let of = |run: &Run| {
+            let rows = if run.block.is_none() { run.rows.get_array_memory_size() } else { 0 };
+            rows + run.due.len() * (size_of::<i64>() + size_of::<u32>())
+        };
+        self.runs.values().map(of).sum()
+    }
+
     /// Number of rows that wait.
     pub(crate) fn len(&self) -> usize {
         self.runs.values().map(|run| run.order.len() - run.done).sum()

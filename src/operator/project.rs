@@ -6,16 +6,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::FilterBuilder;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{FilterBuilder, filter_record_batch};
 use arrow::datatypes::{FieldRef, SchemaRef};
-use datafusion::common::cast::as_boolean_array;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::operator::expressions::{Failures, evaluate, holds};
 use crate::operator::identity::expr_identity;
 use crate::operator::{Distribution, Input, Operator, OperatorSpec, Output};
 use crate::state::StateHandles;
@@ -99,15 +99,27 @@ struct Project {
 
 impl Operator for Project {
     fn on_batch(&mut self, _: Input, batch: RecordBatch, out: &mut Output) -> Result<()> {
-        let rows = match &self.filter {
+        let mut failures = Failures::default();
+        let pass = self.filter.as_ref().map(|filter| holds(filter, &batch, &mut failures)).transpose()?;
+        out.refuse_failed(&batch, &failures)?;
+        let rows = match &pass {
             None => Some(batch.project(&self.needed)?),
-            Some(filter) => filtered(&batch, &evaluate_filter(filter, &batch)?, &self.needed)?,
+            Some(pass) => filtered(&batch, pass, &self.needed)?,
         };
         let Some(rows) = rows else { return Ok(()) };
-        let columns =
-            self.columns.iter().map(|expr| Ok(expr.evaluate(&rows)?.into_array(rows.num_rows())?)).collect::<Result<Vec<ArrayRef>>>()?;
+        let mut failures = Failures::default();
+        let columns = self.columns.iter().map(|expr| evaluate(expr, &rows, &mut failures)).collect::<Result<Vec<ArrayRef>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        out.emit(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?);
+        if failures.is_empty() {
+            out.emit(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?);
+            return Ok(());
+        }
+        let passed = pass.map_or(Ok(batch.clone()), |pass| filter_record_batch(&batch, &pass))?;
+        if let Some(others) = out.refuse_failed(&passed, &failures)? {
+            let columns = columns.iter().map(|column| arrow::compute::filter(column, &others)).collect::<Result<Vec<_>, _>>()?;
+            let options = RecordBatchOptions::new().with_row_count(Some(others.true_count()));
+            out.emit(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?);
+        }
         Ok(())
     }
 
@@ -134,13 +146,6 @@ fn filtered(batch: &RecordBatch, pass: &BooleanArray, needed: &[usize]) -> Resul
     let columns = batch.columns().iter().map(|column| predicate.filter(column)).collect::<Result<Vec<_>, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(passing));
     Ok(Some(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?))
-}
-
-/// A condition over every row of `batch`; NULL counts as false.
-pub(crate) fn evaluate_filter(filter: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<BooleanArray> {
-    let values = filter.evaluate(batch)?.into_array(batch.num_rows())?;
-    let pass = as_boolean_array(&values).map_err(|_| Error::bug(format!("the filter {filter} is {}, not BOOLEAN", values.data_type())))?;
-    Ok(if pass.null_count() > 0 { arrow::compute::prep_null_mask_filter(pass) } else { pass.clone() })
 }
 
 #[cfg(test)]

@@ -196,6 +196,13 @@ impl RowStore {
         Ok(())
     }
 
+    /// Memory of the rows that are in no block of the state table yet.
+    pub(crate) fn bytes_outside(&self) -> usize {
+        let open = self.slices.values().filter_map(|slice| slice.open);
+        let pieces = open.flat_map(|number| &self.chunks[number as usize].pieces);
+        pieces.filter(|piece| piece.block.is_none()).map(|piece| piece.rows.get_array_memory_size()).sum()
+    }
+
     /// Does it hold no row?
     pub(crate) fn is_empty(&self) -> bool {
         self.slices.is_empty()

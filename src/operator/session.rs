@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{concat_batches, take_arrays, take_record_batch};
+use arrow::compute::{concat_batches, filter, filter_record_batch, take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
@@ -18,6 +18,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use crate::error::{Error, Result};
 use crate::operator::aggregates::{Accumulators, Aggregates};
 use crate::operator::event_time::{micros, refuse_late, refuse_null_times, window_columns};
+use crate::operator::expressions::Failures;
 use crate::operator::identity::aggregate_identity;
 use crate::operator::row_store::unpin;
 use crate::operator::session_store::{Pieces, Sessions};
@@ -202,7 +203,14 @@ struct SessionAggregate {
 
 impl Operator for SessionAggregate {
     fn on_batch(&mut self, _: Input, batch: RecordBatch, out: &mut Output) -> Result<()> {
-        let (batch, times) = refuse_null_times(batch, self.time, out)?;
+        let (mut batch, mut times) = refuse_null_times(batch, self.time, out)?;
+        let mut failures = Failures::default();
+        let mut arguments = self.groups.aggregates.evaluate(&batch, &mut failures)?;
+        if let Some(others) = out.refuse_failed(&batch, &failures)? {
+            batch = filter_record_batch(&batch, &others)?;
+            times = filter(&times, &others)?.as_primitive::<Int64Type>().clone();
+            arguments = self.groups.aggregates.evaluate(&batch, &mut Failures::default())?;
+        }
         if batch.num_rows() == 0 {
             return Ok(());
         }
@@ -212,7 +220,6 @@ impl Operator for SessionAggregate {
         if !began.values().is_empty() {
             self.groups.add_keys(take_arrays(&keys, &began, None)?, began.len())?;
         }
-        let arguments = self.groups.aggregates.evaluate(&batch)?;
         if placed.late.is_empty() {
             self.groups.accumulators.update(&arguments, &placed.pieces, placed.total)?;
         } else if !placed.rows.is_empty() {
@@ -239,6 +246,11 @@ impl Operator for SessionAggregate {
 
     fn on_checkpoint(&mut self, _: &mut Output) -> Result<()> {
         self.sessions.keep(&mut self.groups)
+    }
+
+    fn state_bytes(&self) -> usize {
+        let keys: usize = self.groups.keys.iter().map(RecordBatch::get_array_memory_size).sum();
+        self.sessions.bytes() + self.groups.accumulators.bytes() + keys
     }
 }
 
@@ -350,6 +362,10 @@ impl Operator for SessionAssign {
 
     fn on_checkpoint(&mut self, _: &mut Output) -> Result<()> {
         self.sessions.keep(&mut self.rows)
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.sessions.bytes() + self.rows.delta.iter().map(RecordBatch::get_array_memory_size).sum::<usize>()
     }
 }
 

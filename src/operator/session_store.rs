@@ -310,6 +310,15 @@ impl Sessions {
         }
     }
 
+    /// Memory of what is in no state table: keys, sessions and blocks since the last checkpoint.
+    pub(crate) fn bytes(&self) -> usize {
+        let fresh = self.blocks.values().filter(|block| block.id.is_none());
+        let rows: usize = fresh.map(|block| block.rows.get_array_memory_size()).sum();
+        let pieces: usize = self.blocks.values().map(|block| block.slots.len()).sum::<usize>() + self.delta_slots.len();
+        let each = size_of::<Piece>() + size_of::<u32>() + size_of::<(i64, i64)>();
+        rows + pieces * each + self.slots.len() * (size_of::<Slot>() + size_of::<Session>()) + self.keys.bytes()
+    }
+
     /// A checkpoint: everything lies in blocks of the table then.
     pub(crate) fn keep(&mut self, pieces: &mut impl Pieces) -> Result<()> {
         self.mark.keep()?;

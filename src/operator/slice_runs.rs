@@ -113,6 +113,11 @@ impl SliceRuns {
         }
     }
 
+    /// Memory of the runs.
+    pub(crate) fn bytes(&self) -> usize {
+        self.runs.values().map(RecordBatch::get_array_memory_size).sum()
+    }
+
     fn index_or_zero(&self, slice: i64) -> i64 {
         if self.top == 0 { 0 } else { self.index(slice) }
     }

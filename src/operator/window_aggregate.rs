@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, TimeUnit};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
@@ -22,6 +22,7 @@ use datafusion::physical_expr::expressions::Column;
 use crate::error::Result;
 use crate::metrics::Reason;
 use crate::operator::event_time::{micros, refuse_null_times, window_columns};
+use crate::operator::expressions::Failures;
 use crate::operator::group_table::GroupLayout;
 use crate::operator::identity::{aggregate_identity, expr_identity};
 use crate::operator::window_partial::WindowPartial;
@@ -169,6 +170,11 @@ impl OperatorSpec for WindowAggregateSpec {
         self.phase != Phase::Partial
     }
 
+    /// What comes into the final phase are states: rows are refused before.
+    fn grows_state(&self) -> bool {
+        self.phase != Phase::Final
+    }
+
     fn open(&self, state: &mut StateHandles) -> Result<Box<dyn Operator>> {
         let layout = Arc::new(self.layout()?);
         let windowing = self.windowing.checked()?;
@@ -250,6 +256,35 @@ impl Windowing {
     }
 }
 
+/// Refuses rows on which an expression failed, of those that go into slices; returns what is left for each slice.
+pub(crate) fn without_failed(
+    batch: &RecordBatch,
+    parts: Vec<SliceRows>,
+    mut failures: Failures,
+    out: &mut Output,
+) -> Result<Vec<SliceRows>> {
+    if failures.is_empty() {
+        return Ok(parts);
+    }
+    let mut taken = vec![false; batch.num_rows()];
+    for (_, rows) in &parts {
+        match rows {
+            None => taken.fill(true),
+            Some(rows) => rows.values().iter().for_each(|row| taken[*row as usize] = true),
+        }
+    }
+    failures.retain(|row| taken[row as usize]);
+    let Some(others) = out.refuse_failed(batch, &failures)? else { return Ok(parts) };
+    let left = parts.into_iter().map(|(slice, rows)| {
+        let rows: Vec<u32> = match rows {
+            None => (0..batch.num_rows() as u32).filter(|row| others.value(*row as usize)).collect(),
+            Some(rows) => rows.values().iter().copied().filter(|row| others.value(*row as usize)).collect(),
+        };
+        (slice, Some(UInt32Array::from(rows)))
+    });
+    Ok(left.filter(|(_, rows)| rows.as_ref().is_some_and(|rows| !rows.is_empty())).collect())
+}
+
 impl GroupLayout {
     fn partial_schema(&self, windowing: &Windowing) -> SchemaRef {
         let time = DataType::Timestamp(TimeUnit::Microsecond, None);
@@ -282,7 +317,9 @@ impl WindowAggregate {
         if parts.is_empty() {
             return Ok(());
         }
-        let input = self.layout.evaluate(&batch)?;
+        let mut failures = Failures::default();
+        let input = self.layout.evaluate(&batch, &mut failures)?;
+        let parts = without_failed(&batch, parts, failures, out)?;
         for (slice, rows) in parts {
             let delta = self.slices.delta(slice)?;
             match rows {
@@ -333,6 +370,10 @@ impl Operator for WindowAggregate {
 
     fn on_checkpoint(&mut self, _: &mut Output) -> Result<()> {
         self.slices.keep()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.slices.bytes()
     }
 }
 

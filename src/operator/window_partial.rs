@@ -12,8 +12,9 @@ use arrow::datatypes::SchemaRef;
 
 use crate::error::Result;
 use crate::operator::event_time::timestamps;
+use crate::operator::expressions::Failures;
 use crate::operator::group_table::{GroupLayout, GroupTable};
-use crate::operator::window_aggregate::Windowing;
+use crate::operator::window_aggregate::{Windowing, without_failed};
 use crate::operator::{Input, Operator, Output};
 use crate::time::{Watermark, Window};
 
@@ -77,7 +78,9 @@ impl Operator for WindowPartial {
         if open.is_empty() {
             return Ok(());
         }
-        let input = self.layout.evaluate(&batch)?;
+        let mut failures = Failures::default();
+        let input = self.layout.evaluate(&batch, &mut failures)?;
+        let open = without_failed(&batch, open, failures, out)?;
         for (window, rows) in open {
             let slice = match self.slices.entry(window) {
                 std::collections::btree_map::Entry::Occupied(slice) => slice.into_mut(),
@@ -114,5 +117,9 @@ impl Operator for WindowPartial {
 
     fn on_checkpoint(&mut self, out: &mut Output) -> Result<()> {
         self.emit_all(out)
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.slices.values().map(|slice| slice.bytes).sum()
     }
 }

@@ -275,6 +275,12 @@ impl WindowSlices {
         }
     }
 
+    /// Memory of the deltas and of the runs: blocks are in the state table.
+    pub(crate) fn bytes(&self) -> usize {
+        let deltas = self.slices.values().filter_map(|slice| slice.delta.as_ref());
+        deltas.map(GroupTable::bytes).sum::<usize>() + self.runs.bytes()
+    }
+
     /// A checkpoint: all deltas become blocks.
     pub(crate) fn keep(&mut self) -> Result<()> {
         self.mark.keep()?;

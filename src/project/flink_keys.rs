@@ -57,7 +57,7 @@ pub fn meaning(key: &str) -> Result<Option<Meaning>> {
         "table.exec.source.idle-timeout" => Err(Error::input(format!(
             "'{key}' is not supported for all tables at once; set 'scan.watermark.idle-timeout' in the WITH of each table that may fall silent"
         ))),
-        "state.max-bytes" => Ok(None),
+        "state.max-bytes" | "state.on-limit" => Ok(None),
         _ if NO_EFFECT.iter().any(|start| key.starts_with(start)) => Ok(Some(Meaning::NoEffect)),
         _ => Ok(None),
     }
@@ -78,6 +78,7 @@ mod tests {
         assert_eq!(meaning("pipeline.object-reuse").unwrap(), Some(Meaning::NoEffect));
         assert_eq!(meaning("state.backend.type").unwrap(), Some(Meaning::NoEffect));
         assert_eq!(meaning("state.max-bytes").unwrap(), None);
+        assert_eq!(meaning("state.on-limit").unwrap(), None);
         assert_eq!(meaning("no.such").unwrap(), None);
         assert!(meaning("table.exec.source.idle-timeout").is_err());
     }

@@ -13,7 +13,9 @@ use serde::de::value::MapDeserializer;
 use super::address::deserialize_address;
 use super::flink_keys::{Meaning, meaning, nearest};
 use super::size::{Size, deserialize_size};
+use crate::dataflow::state_limit::OnStateLimit;
 use crate::error::{Error, Place, Result};
+use crate::operator::expressions::OnExpressionError;
 
 /// Everything that can be set: in `eagre.yaml`, by `SET`, by `--set key=value`, some by flags of their own. Durations
 /// are written as `10 s`, `5 min`, `100ms`; sizes as `64 mb`, `2 gb`.
@@ -37,9 +39,21 @@ pub struct Settings {
     /// Time between two states of the live tables that queries see. Default: `20 ms`.
     #[serde(rename = "cut.interval", default = "twenty_millis", deserialize_with = "crate::time::deserialize_micros")]
     pub cut_interval_micros: i64,
+    /// How long a live reader of the log gathers rows that trickle in: the first is handed on at once, those right behind it
+    /// together, at most this much later. `0 s`: every append by itself. Default: `5 ms`.
+    #[serde(rename = "batch.linger", default = "five_millis", deserialize_with = "crate::time::deserialize_micros")]
+    pub batch_linger_micros: i64,
     /// Most memory for state; at 90 % sources slow down, at 100 % the pipeline stops. Default: `60 %` of the memory.
     #[serde(rename = "state.max-bytes", default = "sixty_percent", deserialize_with = "deserialize_size")]
     pub state_max: Size,
+    /// What happens when state reaches `state.max-bytes`: `stop` (default), or `dead-letter`: rows that would make it
+    /// grow are refused until enough of it has gone.
+    #[serde(rename = "state.on-limit", default)]
+    pub on_state_limit: OnStateLimit,
+    /// What happens to a row whose expression fails (a CAST, a division by zero, an overflow): `fail` (default) stops the
+    /// pipeline, `dead-letter` refuses the row.
+    #[serde(rename = "pipeline.on-expression-error", default)]
+    pub on_expression_error: OnExpressionError,
     /// Where PostgreSQL clients connect: `host:port`, or a port alone. Default: `127.0.0.1:5433`. Port 0 takes any free one.
     #[serde(rename = "pg.listen", default = "pg_listen", deserialize_with = "deserialize_address")]
     pub pg_listen: String,
@@ -89,6 +103,10 @@ fn ten_seconds() -> i64 {
 
 fn twenty_millis() -> i64 {
     20_000
+}
+
+fn five_millis() -> i64 {
+    5_000
 }
 
 fn sixty_percent() -> Size {

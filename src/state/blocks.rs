@@ -35,6 +35,14 @@ pub struct Block {
 struct Inner {
     next: u64,
     blocks: BTreeMap<BlockId, Block>,
+    /// Memory of the blocks.
+    bytes: usize,
+}
+
+impl Block {
+    fn bytes(&self) -> usize {
+        self.rows.get_array_memory_size()
+    }
 }
 
 /// A named table of blocks, shared between one operator instance and the runtime that persists it.
@@ -50,7 +58,11 @@ pub struct BlockTable {
 impl BlockTable {
     /// An empty table.
     pub fn new(schema: SchemaRef, key_columns: Vec<usize>) -> Self {
-        BlockTable { schema, key_columns: key_columns.into(), inner: Arc::new(Mutex::new(Inner { next: 0, blocks: BTreeMap::new() })) }
+        BlockTable {
+            schema,
+            key_columns: key_columns.into(),
+            inner: Arc::new(Mutex::new(Inner { next: 0, blocks: BTreeMap::new(), bytes: 0 })),
+        }
     }
 
     /// Schema of every block.
@@ -73,23 +85,35 @@ impl BlockTable {
         let mut inner = self.inner.lock();
         let id = BlockId(inner.next);
         inner.next += 1;
+        inner.bytes += block.bytes();
         inner.blocks.insert(id, block);
         id
     }
 
     /// Forgets a block: the next manifest no longer names it.
     pub fn remove(&self, id: BlockId) {
-        self.inner.lock().blocks.remove(&id);
+        let mut inner = self.inner.lock();
+        if let Some(gone) = inner.blocks.remove(&id) {
+            inner.bytes -= gone.bytes();
+        }
     }
 
     /// Forgets every block of a slice.
     pub fn remove_slice(&self, slice: i64) {
-        self.inner.lock().blocks.retain(|_, block| block.slice != slice);
+        let Inner { blocks, bytes, .. } = &mut *self.inner.lock();
+        blocks.retain(|_, block| {
+            let stays = block.slice != slice;
+            *bytes -= if stays { 0 } else { block.bytes() };
+            stays
+        });
     }
 
     /// Puts `rows` (nothing, if they are none) in the place of all that the table holds: for small state that changes as a whole.
     pub fn replace_all(&self, rows: Option<RecordBatch>) {
-        self.inner.lock().blocks.clear();
+        let mut inner = self.inner.lock();
+        inner.blocks.clear();
+        inner.bytes = 0;
+        drop(inner);
         if let Some(rows) = rows {
             self.push(0, rows);
         }
@@ -109,7 +133,7 @@ impl BlockTable {
 
     /// Memory held by the live blocks, in bytes.
     pub fn bytes(&self) -> usize {
-        self.inner.lock().blocks.values().map(|block| block.rows.get_array_memory_size()).sum()
+        self.inner.lock().bytes
     }
 }
 

@@ -66,7 +66,9 @@ pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn 
     let options: FilesystemOptions = read::parse(NAME, &request.options)?;
     let location = Location::new(&options.path, &env.base_dir)?;
     let schema = Arc::new(Schema::new(request.columns.to_vec()));
-    sink::sink(&location, part::PartFormat { name, format, schema })
+    let format = part::PartFormat { name, format, schema };
+    format.check()?;
+    sink::sink(&location, format)
 }
 
 /// Takes the format and its options out of the table's options.

@@ -12,7 +12,7 @@ use datafusion::parquet::file::properties::WriterProperties;
 
 use super::{PARQUET, failed};
 use crate::error::{Error, Result};
-use crate::format::{Encoder, FormatConfig};
+use crate::format::{Encoder, FormatConfig, METADATA_FROM};
 
 /// Bytes gathered before they are written.
 const WRITE_BYTES: usize = 1 << 20;
@@ -42,6 +42,18 @@ impl PartFormat {
     /// Is a file more than the sum of its records (so that it cannot be cut or joined as bytes)?
     pub fn is_parquet(&self) -> bool {
         self.name == PARQUET
+    }
+
+    /// Refuses columns that the format cannot write, before anything runs.
+    pub fn check(&self) -> Result<()> {
+        match self.schema.fields().iter().find(|field| field.metadata().contains_key(METADATA_FROM)) {
+            Some(column) if self.is_parquet() => Err(Error::input(format!(
+                "column '{}': METADATA cannot be written with format '{PARQUET}'; declare it VIRTUAL to read it only",
+                column.name()
+            ))),
+            _ if self.is_parquet() => Ok(()),
+            _ => self.encoder().map(drop),
+        }
     }
 
     /// The encoder; not for parquet.

@@ -3,10 +3,12 @@
 //! ```text
 //!  source   reader.rs   a partition each; waits to be woken, never polls; blocks become chunks without a copy
 //!  sink     writer.rs   rows ─▶ records ─▶ staged blocks (durable, not visible) ─▶ commit moves them into the topic
+//!           letters.rs  the same for dead letters: records as they came, with headers
 //! ```
 //! Always holds: a position is the offset of the next record; rows become visible with their epoch's commit, once.
 //! Read `crate::log` for how the log itself works.
 
+mod letters;
 mod options;
 mod reader;
 mod sink;
@@ -42,6 +44,11 @@ pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn 
     let options: LogOptions = read::parse(NAME, &request.options)?;
     let schema: SchemaRef = Arc::new(Schema::new(request.columns.to_vec()));
     Ok(Arc::new(sink::LogSink::new(request.table, options, format, schema, env)?))
+}
+
+/// The sink that takes dead letters into `topic`.
+pub fn dead_letters(topic: &str, env: &Environment) -> Arc<dyn Sink> {
+    Arc::new(letters::LettersSink::new(topic, env))
 }
 
 /// Takes the format and its options out of the table's options.

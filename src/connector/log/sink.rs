@@ -10,6 +10,7 @@ use crate::connector::registry::{Environment, LogHandle};
 use crate::connector::{Prepared, Sink, Writer};
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::FormatConfig;
+use crate::log::Log;
 use crate::state::StateHandles;
 
 /// What a writer has prepared.
@@ -49,6 +50,8 @@ impl LogSink {
             })
         });
         let key = key.collect::<Result<Vec<usize>>>()?;
+        // What cannot be written is told before anything runs.
+        format.encoder(&schema)?;
         let topic = options.topic.clone().unwrap_or_else(|| table.to_owned());
         let id = format!("{}/{table}", env.run.pipeline);
         Ok(LogSink { topic, id, options, format, schema, key, log: env.log.clone() })
@@ -67,11 +70,7 @@ impl Sink for LogSink {
     fn start(&self, restored: Option<&[Prepared]>) -> Result<()> {
         let log = self.log.open()?;
         topic(&log, &self.topic, &self.options)?;
-        let staged = restored.unwrap_or_default().iter().map(read).collect::<Result<Vec<_>>>()?;
-        log.begin_sink(&self.id, &ids(&staged))?;
-        // The process may have died between the manifest and the commit.
-        let epoch = staged.iter().map(|s| s.epoch).max().unwrap_or(0);
-        log.commit_stages(&self.id, epoch, &ids(&staged)).map(|_| ())
+        begin(&log, &self.id, restored)
     }
 
     fn open(&self, _task: usize, _state: &mut StateHandles) -> Result<Box<dyn Writer>> {
@@ -82,9 +81,23 @@ impl Sink for LogSink {
     }
 
     fn commit(&self, epoch: u64, prepared: &[Prepared]) -> Result<()> {
-        let staged = prepared.iter().map(read).collect::<Result<Vec<_>>>()?;
-        self.log.open()?.commit_stages(&self.id, epoch, &ids(&staged)).map(|_| ())
+        commit(&self.log.open()?, &self.id, epoch, prepared)
     }
+}
+
+/// A run begins: what the restored checkpoint names becomes visible, what was staged after it is thrown away.
+pub(super) fn begin(log: &Log, sink: &str, restored: Option<&[Prepared]>) -> Result<()> {
+    let staged = restored.unwrap_or_default().iter().map(read).collect::<Result<Vec<_>>>()?;
+    log.begin_sink(sink, &ids(&staged))?;
+    // The process may have died between the manifest and the commit.
+    let epoch = staged.iter().map(|s| s.epoch).max().unwrap_or(0);
+    log.commit_stages(sink, epoch, &ids(&staged)).map(|_| ())
+}
+
+/// What was prepared for an epoch becomes visible.
+pub(super) fn commit(log: &Log, sink: &str, epoch: u64, prepared: &[Prepared]) -> Result<()> {
+    let staged = prepared.iter().map(read).collect::<Result<Vec<_>>>()?;
+    log.commit_stages(sink, epoch, &ids(&staged)).map(|_| ())
 }
 
 fn read(prepared: &Prepared) -> Result<Staged> {

@@ -116,6 +116,10 @@ impl Source for LogSource {
         Ok(Box::new(LogReader::new(log, topic, partition.index, stand)?))
     }
 
+    fn gathers(&self) -> bool {
+        true
+    }
+
     fn size_bytes(&self) -> Option<u64> {
         let (_, topic) = self.bounded.then(|| self.topic().ok()).flatten()?;
         (0..topic.partitions()).map(|p| topic.size_bytes(p).ok()).sum()

@@ -8,10 +8,11 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use super::writer::{KeyPlan, LogWriter};
 use crate::connector::contract::{Shows, check_sink, check_source, sink_of, source_of};
 use crate::connector::registry::Environment;
-use crate::connector::{Partition, Position, Prepared, Read, Writer};
+use crate::connector::{Partition, Position, Prepared, Read, Sink, Writer};
 use crate::error::{Kind, Result};
 use crate::format::{Encoder, Records};
 use crate::log::{Batch, Log, Record};
+use crate::state::StateHandles;
 
 /// Writes the first column as lines.
 #[derive(Debug)]
@@ -173,4 +174,56 @@ fn an_unknown_key_column_is_told() {
     let (_dir, env) = environment(true);
     let told = sink_of(&[("connector", "log"), ("key.fields", "nme")], &env).unwrap_err().to_string();
     assert_eq!(told, "connector 'log': option 'key.fields': no column 'nme' in t; did you mean 'name'?");
+}
+
+/// The sink of dead letters, given rows of the contract: the name is the record, the number its offset.
+#[derive(Debug)]
+struct AsLetters(Arc<dyn Sink>);
+
+impl Sink for AsLetters {
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+    fn identity(&self) -> String {
+        self.0.identity()
+    }
+    fn start(&self, restored: Option<&[Prepared]>) -> Result<()> {
+        self.0.start(restored)
+    }
+    fn open(&self, task: usize, state: &mut StateHandles) -> Result<Box<dyn Writer>> {
+        Ok(Box::new(AsLettersWriter(self.0.open(task, state)?)))
+    }
+    fn commit(&self, epoch: u64, prepared: &[Prepared]) -> Result<()> {
+        self.0.commit(epoch, prepared)
+    }
+}
+
+struct AsLettersWriter(Box<dyn Writer>);
+
+impl Writer for AsLettersWriter {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let record = arrow::compute::cast(batch.column(0), &DataType::Binary)?;
+        let letters = RecordBatch::try_from_iter([("offset", batch.column(1).clone()), ("record", record)])?;
+        self.0.write(&letters)
+    }
+    fn prepare(&mut self, epoch: u64) -> Result<Option<Prepared>> {
+        self.0.prepare(epoch)
+    }
+}
+
+#[test]
+fn the_sink_of_dead_letters_keeps_the_contract() {
+    let (_dir, env) = environment(true);
+    let log = env.log.open().unwrap();
+    let shown = || {
+        let Ok(topic) = log.topic("refused") else { return Vec::new() };
+        let records = log.read(&topic, 0, 0, 1 << 30).unwrap();
+        let row = |i: usize| {
+            let (name, offset) = &records.headers[i][0];
+            assert_eq!(name, "dead-letter.offset");
+            format!("{},{}", String::from_utf8_lossy(&records.value(i).unwrap()), String::from_utf8_lossy(offset))
+        };
+        (0..records.len()).map(row).collect()
+    };
+    check_sink(&|| Arc::new(AsLetters(super::dead_letters("refused", &env))), &shown, Shows::Appended);
 }

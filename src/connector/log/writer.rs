@@ -38,32 +38,33 @@ impl KeyPlan {
     }
 }
 
-/// Writes for one task.
+/// Records of one task that are not visible yet: gathered, then staged.
 #[derive(Debug)]
-pub struct LogWriter {
+pub(super) struct Gathering {
     log: Log,
-    topic: Topic,
     /// The sink's id in the log.
     sink: String,
-    encoder: Box<dyn Encoder>,
-    key: KeyPlan,
     /// Records not yet staged.
     gathered: Batch,
-    /// Where rows of the coming epoch are staged, and how many.
+    /// Where records of the coming epoch are staged, and how many.
     stage: Option<Stage>,
     rows: u64,
-    values: Lines,
-    keys: Lines,
 }
 
-impl LogWriter {
-    /// A writer of `topic` for the sink of id `sink`.
-    pub fn new(log: Log, topic: Topic, sink: String, encoder: Box<dyn Encoder>, key: KeyPlan) -> Self {
-        let (values, keys) = Default::default();
-        LogWriter { log, topic, sink, encoder, key, gathered: Batch::default(), stage: None, rows: 0, values, keys }
+impl Gathering {
+    /// Gathers nothing yet, for the sink of id `sink`.
+    pub(super) fn new(log: Log, sink: String) -> Self {
+        Gathering { log, sink, gathered: Batch::default(), stage: None, rows: 0 }
     }
 
-    fn stage_gathered(&mut self) -> Result<()> {
+    /// Adds a record; what has gathered is staged before the checkpoint comes when it is much.
+    pub(super) fn push(&mut self, topic: &Topic, partition: u32, record: &Record<'_>) -> Result<()> {
+        self.gathered.push(topic, partition, record)?;
+        self.rows += 1;
+        if self.gathered.size_bytes() >= STAGE_BYTES { self.stage() } else { Ok(()) }
+    }
+
+    fn stage(&mut self) -> Result<()> {
         if self.gathered.is_empty() {
             return Ok(());
         }
@@ -72,6 +73,33 @@ impl LogWriter {
             none => none.insert(self.log.stage(&self.sink)?),
         };
         stage.write(std::mem::take(&mut self.gathered))
+    }
+
+    /// All of it is durable when this returns.
+    pub(super) fn prepare(&mut self, epoch: u64) -> Result<Option<Prepared>> {
+        self.stage()?;
+        let rows = std::mem::take(&mut self.rows);
+        let prepared = self.stage.take().map(|stage| Staged { epoch, stage: stage.id(), rows });
+        Ok(prepared.map(|staged| Prepared(serde_json::json!(staged))))
+    }
+}
+
+/// Writes for one task.
+#[derive(Debug)]
+pub struct LogWriter {
+    topic: Topic,
+    gathering: Gathering,
+    encoder: Box<dyn Encoder>,
+    key: KeyPlan,
+    values: Lines,
+    keys: Lines,
+}
+
+impl LogWriter {
+    /// A writer of `topic` for the sink of id `sink`.
+    pub fn new(log: Log, topic: Topic, sink: String, encoder: Box<dyn Encoder>, key: KeyPlan) -> Self {
+        let (values, keys) = Default::default();
+        LogWriter { topic, gathering: Gathering::new(log, sink), encoder, key, values, keys }
     }
 }
 
@@ -98,20 +126,14 @@ impl Writer for LogWriter {
                 (KeyPlan::Text(_), text) => text.filter(|t| t.is_valid(row)).map(|t| t.value(row).as_bytes()),
             };
             let partition = key.map_or(keyless, |key| self.topic.partition_of(key));
-            self.gathered.push(&self.topic, partition, &Record { value: Some(self.values.line(row)), key, timestamp, headers: &[] })?;
-        }
-        self.rows += batch.num_rows() as u64;
-        if self.gathered.size_bytes() >= STAGE_BYTES {
-            self.stage_gathered()?;
+            let record = Record { value: Some(self.values.line(row)), key, timestamp, headers: &[] };
+            self.gathering.push(&self.topic, partition, &record)?;
         }
         Ok(())
     }
 
     fn prepare(&mut self, epoch: u64) -> Result<Option<Prepared>> {
-        self.stage_gathered()?;
-        let rows = std::mem::take(&mut self.rows);
-        let prepared = self.stage.take().map(|stage| Staged { epoch, stage: stage.id(), rows });
-        Ok(prepared.map(|staged| Prepared(serde_json::json!(staged))))
+        self.gathering.prepare(epoch)
     }
 }
 

@@ -1,8 +1,15 @@
 //! Rows as structured events, one a line.
 //!
-//! Columns that are `METADATA FROM 'key'` (their field says so) become attributes, the others the data. An event
-//! without an id of its own gets one that is derived from its source, type, cause and data: written again after a
-//! restart, it is the same event and not a second one.
+//! Columns that are `METADATA FROM 'key'` (their field says so) become attributes, the others the data. What an event
+//! does not bring it gets:
+//!
+//! | attribute | missing or NULL |
+//! |---|---|
+//! | `id` | derived from source, type, cause, time and data: written again after a restart it is the same event, not a second one |
+//! | `type`, `source` | `'cloudevents.type'`, `'cloudevents.source'` |
+//! | `time` | the event time of the row where it has one, else the time of writing (of which the id knows nothing) |
+//! | `correlationid` | that of the cause, or its own id: it is the root then |
+//! | `datacontenttype` | `application/json` |
 
 use std::sync::Arc;
 
@@ -16,7 +23,8 @@ use crate::event::{ATTRIBUTES, LIFTED, Reading, check, derived_id, is_type_of_st
 use crate::format::column::type_name;
 use crate::format::json::JsonOptions;
 use crate::format::json::encode::push_string;
-use crate::format::{Encoder, METADATA_FROM};
+use crate::format::metadata::KEYS;
+use crate::format::{EVENT_TIME, Encoder, METADATA_FROM};
 use crate::time::text::{TimestampFormat, push_timestamp};
 
 /// Writes rows as events.
@@ -31,6 +39,8 @@ pub(super) struct EventEncoder {
     r#type: Option<String>,
     source: Option<String>,
     form: MetadataForm,
+    /// The column of the rows' event time, which may be among the data.
+    event_time: Option<usize>,
 }
 
 impl CloudEventsOptions {
@@ -55,6 +65,12 @@ impl CloudEventsOptions {
                     type_name(field.data_type())
                 )));
             }
+            if KEYS.contains(&key.as_str()) {
+                return Err(Error::input(format!(
+                    "column '{}': METADATA FROM '{key}' is no attribute of an event; declare it VIRTUAL to read it only",
+                    field.name()
+                )));
+            }
             if !key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) || matches!(key.as_str(), "data" | "specversion") {
                 let near = did_you_mean(key, ATTRIBUTES.into_iter().chain(LIFTED.map(|(_, to)| to)));
                 return Err(Error::input(format!("column '{}': '{key}' cannot be written as an attribute{near}", field.name())));
@@ -62,10 +78,9 @@ impl CloudEventsOptions {
             attributes.push((key.clone(), index));
         }
         let has = |key: &str| attributes.iter().any(|(name, _)| name == key);
-        for (key, option) in [("type", self.r#type.is_some()), ("source", self.source.is_some()), ("time", false)] {
+        for (key, option) in [("type", self.r#type.is_some()), ("source", self.source.is_some())] {
             if !has(key) && !option {
-                let or = if key == "time" { String::new() } else { format!(" or 'cloudevents.{key}'") };
-                return Err(Error::input(format!("an event needs its {key}: a column METADATA FROM '{key}'{or}")));
+                return Err(Error::input(format!("an event needs its {key}: a column METADATA FROM '{key}' or 'cloudevents.{key}'")));
             }
         }
         if let Some(kind) = self.r#type.as_ref().filter(|kind| !is_type_of_standard(kind)) {
@@ -82,6 +97,7 @@ impl CloudEventsOptions {
             r#type: self.r#type.clone(),
             source: self.source.clone(),
             form: self.metadata,
+            event_time: schema.fields().iter().position(|field| field.metadata().contains_key(EVENT_TIME)),
         }))
     }
 }
@@ -108,6 +124,10 @@ impl Encoder for EventEncoder {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
         let columns: Vec<(&str, StringViewArray)> =
             self.attributes.iter().map(|(name, index)| Ok((name.as_str(), texts(batch.column(*index))?))).collect::<Result<_>>()?;
+        let event_times = self.event_time.map(|index| texts(batch.column(index))).transpose()?;
+        let mut now = Vec::new();
+        push_timestamp(&mut now, chrono::Utc::now().timestamp_millis(), TimeUnit::Millisecond, TimestampFormat::Iso8601, true);
+        let now = String::from_utf8_lossy(&now);
         let data = batch.project(&self.data)?.columns().to_vec();
         let sized = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let data = RecordBatch::try_new_with_options(self.data_schema.clone(), data, &sized)?;
@@ -121,7 +141,8 @@ impl Encoder for EventEncoder {
                 let (_, column) = columns.iter().find(|(known, _)| *known == name)?;
                 column.is_valid(row).then(|| column.value(row))
             };
-            let event = Event { given: &given, encoder: self, columns: &columns, row, data };
+            let event_time = event_times.as_ref().filter(|times| times.is_valid(row)).map(|times| times.value(row));
+            let event = Event { given: &given, event_time, now: &now, encoder: self, columns: &columns, row, data };
             if let Err(fault) = event.push(out) {
                 out.truncate(before);
                 return Err(Error::new(Kind::Row, format!("no event: {fault}")));
@@ -131,9 +152,15 @@ impl Encoder for EventEncoder {
     }
 }
 
+/// Attributes that are written whether a column gives them or not.
+const SETTLED: [&str; 5] = ["id", "type", "source", "time", "correlationid"];
+
 /// One event being written.
 struct Event<'a> {
     given: &'a dyn Fn(&str) -> Option<&'a str>,
+    event_time: Option<&'a str>,
+    /// The time of writing.
+    now: &'a str,
     encoder: &'a EventEncoder,
     columns: &'a [(&'a str, StringViewArray)],
     row: usize,
@@ -160,13 +187,13 @@ impl Event<'_> {
         attribute("id", &id);
         attribute("type", &kind);
         attribute("source", &source);
+        attribute("time", self.time().unwrap_or(self.now));
+        let correlation = (self.given)("correlationid").or((self.given)("causationid")).unwrap_or(&id);
+        let others = self.columns.iter().filter(|(name, column)| !SETTLED.contains(name) && column.is_valid(self.row));
+        let others = others.map(|(name, column)| (*name, column.value(self.row)));
         let mut lifted = Vec::new();
-        for (name, column) in self.columns.iter().filter(|(name, _)| !matches!(*name, "id" | "type" | "source")) {
-            if column.is_null(self.row) {
-                continue;
-            }
-            let value = column.value(self.row);
-            match LIFTED.iter().find(|(_, to)| to == name) {
+        for (name, value) in std::iter::once(("correlationid", correlation)).chain(others) {
+            match LIFTED.iter().find(|(_, to)| *to == name) {
                 Some((from, _)) if self.encoder.form == MetadataForm::Object => lifted.push((*from, value)),
                 _ => attribute(name, value),
             }
@@ -192,9 +219,14 @@ impl Event<'_> {
         Ok(())
     }
 
+    /// The time of the event, as far as it follows from its row.
+    fn time(&self) -> Option<&str> {
+        (self.given)("time").or(self.event_time)
+    }
+
     /// The id of an event that brings none.
     fn derived_id(&self, source: &str, kind: &str) -> String {
-        let time = (self.given)("time").unwrap_or_default();
+        let time = self.time().unwrap_or_default();
         let cause = (self.given)("causationid").unwrap_or_default();
         let cause = [cause.as_bytes(), time.as_bytes(), self.data].join(&b'\n');
         derived_id(&format!("{source}\n{kind}"), &cause, 0).to_string()

@@ -132,7 +132,8 @@ fn what_is_written_is_read_back_and_keeps_its_id() {
         encoder.encode(&batch, &mut again).unwrap();
         assert_eq!(once, again);
         let text = String::from_utf8(once).unwrap();
-        assert_eq!(text.contains("\"metadata\":{\"causationId\":\"o-1\"}"), form == "object", "{text}");
+        let metadata = "\"metadata\":{\"correlationId\":\"o-1\",\"causationId\":\"o-1\"}";
+        assert_eq!(text.contains(metadata), form == "object", "{text}");
         let columns = vec![
             column("time", time(), true),
             column("causationid", DataType::Utf8View, true),
@@ -149,6 +150,10 @@ fn a_sink_that_lacks_an_attribute_is_refused_when_it_is_made() {
     let schema = with_attributes(vec![(Field::new("x", DataType::Int64, true), None)]);
     let message = |options: &[(&str, &str)]| config(options).encoder(&schema).unwrap_err().message().to_owned();
     assert_eq!(message(&[]), "an event needs its type: a column METADATA FROM 'type' or 'cloudevents.type'");
+    let key = with_attributes(vec![(Field::new("k", DataType::Utf8View, true), Some("key"))]);
     let options = [("type", "a.B"), ("source", "urn:x")];
-    assert_eq!(message(&options), "an event needs its time: a column METADATA FROM 'time'");
+    let told = config(&options).encoder(&key).unwrap_err();
+    assert_eq!(told.message(), "column 'k': METADATA FROM 'key' is no attribute of an event; declare it VIRTUAL to read it only");
+    let json = FormatConfig::from_options("json", &mut BTreeMap::new()).unwrap().encoder(&key).unwrap_err();
+    assert!(json.message().ends_with("cannot be written with format 'json'; declare it VIRTUAL to read it only"), "{json}");
 }

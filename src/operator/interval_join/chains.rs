@@ -41,6 +41,11 @@ impl Chains {
         Chains { links: Vec::new(), free: NONE, ends: Vec::new() }
     }
 
+    /// Memory held, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.links.capacity() * size_of::<Link>() + self.ends.capacity() * size_of::<Ends>()
+    }
+
     /// Makes room for slots below `slots`.
     pub(super) fn reserve(&mut self, slots: usize) {
         if self.ends.len() < slots {

@@ -24,7 +24,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use self::chains::Chains;
 use self::side::{Side, key_columns};
 use crate::error::Result;
-use crate::operator::event_time::refuse_null_times;
+use crate::operator::event_time::{refuse_late, refuse_null_times};
 use crate::operator::identity::{expr_identity, types_identity};
 use crate::operator::joined::{Joined, take_columns};
 use crate::operator::kept_mark::KeptMark;
@@ -193,6 +193,8 @@ struct Arrival {
     batch: RecordBatch,
     /// Per row whether it has found a match; empty where nobody asks.
     matched: Vec<bool>,
+    /// Rows that came behind their limit on this side: per row whether it has been in a pair. Empty where none did.
+    paired_late: Vec<bool>,
     /// Candidate pairs: row of the batch, address on the other side.
     rows: Vec<u32>,
     addresses: Vec<u32>,
@@ -237,6 +239,10 @@ impl Operator for IntervalJoin {
         self.mark.keep()?;
         self.sides.iter_mut().try_for_each(Side::checkpoint)
     }
+
+    fn state_bytes(&self) -> usize {
+        self.index.bytes() + self.sides.iter().map(Side::bytes_outside).sum::<usize>()
+    }
 }
 
 impl IntervalJoin {
@@ -247,7 +253,9 @@ impl IntervalJoin {
         let other = 1 - side;
         let (least, most) = self.interval.seen_from(side);
         let matched = vec![false; if self.joined.tracks(side) { batch.num_rows() } else { 0 }];
-        let mut arrival = Arrival { side, batch, matched, rows: Vec::new(), addresses: Vec::new() };
+        let behind = times.iter().any(|ts| *ts < self.sides[side].limit);
+        let paired_late = vec![false; if behind { batch.num_rows() } else { 0 }];
+        let mut arrival = Arrival { side, batch, matched, paired_late, rows: Vec::new(), addresses: Vec::new() };
         // One match settles a row of which only itself is emitted, unless candidates may still fail the condition.
         let first_only = self.joined.kept() == Some(side) && !self.joined.has_filter();
         let settles = self.joined.kept() == Some(other);
@@ -281,10 +289,13 @@ impl IntervalJoin {
         if self.joined.has_filter() {
             let own = take_columns(&arrival.batch, self.joined.filter_columns(side), &rows)?;
             let stored = self.sides[other].rows.gather(&addresses, self.joined.filter_columns(other))?;
-            if let Some(mask) = self.joined.passing(in_order(side, own, stored), rows.len())? {
+            if let Some(mask) = self.joined.passing(in_order(side, own, stored), rows.len(), out)? {
                 addresses = addresses.into_iter().zip(mask.values()).filter(|(_, pass)| *pass).map(|(address, _)| address).collect();
                 rows = filter(&rows, &mask)?.as_primitive::<UInt32Type>().clone();
             }
+        }
+        if !arrival.paired_late.is_empty() {
+            rows.values().iter().for_each(|row| arrival.paired_late[*row as usize] = true);
         }
         if !arrival.matched.is_empty() {
             rows.values().iter().for_each(|row| arrival.matched[*row as usize] = true);
@@ -312,12 +323,12 @@ impl IntervalJoin {
 
     /// Stores the rows that may still match (or are to be padded later) and emits those that are settled already.
     fn keep(&mut self, arrival: Arrival, times: &[i64], slots: &[u32], out: &mut Output) -> Result<()> {
-        let Arrival { side, batch, matched, .. } = arrival;
+        let Arrival { side, batch, matched, paired_late, .. } = arrival;
         let has_match = |row: usize| matched.get(row) == Some(&true);
         let emits_matched = self.joined.emits_matched(side);
         let emits_unmatched = self.joined.emits_unmatched(side);
-        let limit = self.sides[side].limit;
-        let (mut kept, mut settled) = (Vec::with_capacity(times.len()), Vec::new());
+        let (limit, mark) = (self.sides[side].limit, self.mark.get());
+        let (mut kept, mut settled, mut late) = (Vec::with_capacity(times.len()), Vec::new(), Vec::new());
         for (row, (ts, slot)) in times.iter().zip(slots).enumerate() {
             // Only pairs ask for a row again once it has matched.
             let done = has_match(row) && !self.joined.emits_pairs();
@@ -326,8 +337,12 @@ impl IntervalJoin {
                 kept.push(row as u32);
             } else if if has_match(row) { emits_matched } else { emits_unmatched } {
                 settled.push(row as u32);
+            } else if *ts < limit.min(mark.0) && *slot != NO_SLOT && paired_late.get(row) == Some(&false) {
+                late.push(row as u32);
             }
         }
+        let pairs = late.len() as u64;
+        refuse_late(&batch, late, pairs, || format!("all that the row could be joined with is forgotten: the watermark is {mark}"), out)?;
         if !settled.is_empty() {
             let columns = take_columns(&batch, self.joined.columns(side), &settled.clone().into())?;
             out.emit(self.joined.emit_one_side(side, columns, settled.len())?);

@@ -205,6 +205,12 @@ impl Side {
         }
     }
 
+    /// Memory of what is in no state table, in bytes.
+    pub(super) fn bytes_outside(&self) -> usize {
+        let bits = self.matches.as_ref().map_or(0, |matches| matches.bits.len() * CHUNK_ROWS / 8);
+        self.rows.bytes_outside() + self.chains.bytes() + bits
+    }
+
     /// Puts what is not in the state tables yet into them.
     pub(super) fn checkpoint(&mut self) -> Result<()> {
         self.rows.checkpoint()?;

@@ -95,6 +95,11 @@ impl RangeHistory {
     pub(super) fn checkpoint(&mut self) -> Result<()> {
         self.rows.checkpoint()
     }
+
+    /// Memory of what is in no state table, in bytes.
+    pub(super) fn bytes_outside(&self) -> usize {
+        self.rows.bytes_outside()
+    }
 }
 
 /// Some rows of a [`RowsHistory`].
@@ -156,6 +161,12 @@ impl RowsHistory {
         }
         self.len += slots.len();
         self.log.push(Logged { rows, slots: slots.to_vec(), block });
+    }
+
+    /// Memory of what is in no state table, in bytes.
+    pub(super) fn bytes_outside(&self) -> usize {
+        let fresh = self.log.iter().filter(|logged| logged.block.is_none());
+        fresh.map(|logged| logged.rows.get_array_memory_size()).sum::<usize>() + self.len * size_of::<u32>()
     }
 
     fn compact(&mut self) -> Result<()> {

@@ -23,7 +23,7 @@ mod tests;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::{cast, take_record_batch};
+use arrow::compute::{cast, filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
@@ -37,6 +37,7 @@ use self::row_number::RowNumber;
 use self::running::{Running, running_schema};
 use crate::error::Result;
 use crate::operator::event_time::{micros, refuse_late, refuse_null_times};
+use crate::operator::expressions::{Failures, evaluate};
 use crate::operator::identity::{aggregate_identity, expr_identity, types_identity};
 use crate::operator::kept_mark::KeptMark;
 use crate::operator::keys::{KeyIndex, NullKeys};
@@ -373,11 +374,35 @@ impl Operator for Over {
         self.range.as_mut().map_or(Ok(()), RangeHistory::checkpoint)?;
         self.rows.as_mut().map_or(Ok(()), RowsHistory::checkpoint)
     }
+
+    fn state_bytes(&self) -> usize {
+        let range = self.range.as_ref().map_or(0, RangeHistory::bytes_outside);
+        let rows = self.rows.as_ref().map_or(0, RowsHistory::bytes_outside);
+        self.index.bytes() + self.pending.bytes_outside() + range + rows
+    }
 }
 
 impl Over {
     /// Computes and emits rows in event-time order, and keeps of them what later frames need.
     fn compute(&mut self, rows: RecordBatch, times: &[i64], out: &mut Output) -> Result<()> {
+        let mut failures = Failures::default();
+        let args = self.arguments(&rows, &mut failures)?;
+        if let Some(others) = out.refuse_failed(&rows, &failures)? {
+            let rows = filter_record_batch(&rows, &others)?;
+            let times: Vec<i64> = times.iter().zip(others.values()).filter(|(_, kept)| *kept).map(|(ts, _)| *ts).collect();
+            let args = self.arguments(&rows, &mut Failures::default())?;
+            return self.compute_over(rows, &times, args, out);
+        }
+        self.compute_over(rows, times, args, out)
+    }
+
+    /// The arguments of each column.
+    fn arguments(&self, rows: &RecordBatch, failures: &mut Failures) -> Result<Vec<Vec<ArrayRef>>> {
+        let of_column = |column: &Computed, failures: &mut Failures| column.args.iter().map(|arg| evaluate(arg, rows, failures)).collect();
+        self.columns.iter().map(|column| of_column(column, failures)).collect()
+    }
+
+    fn compute_over(&mut self, rows: RecordBatch, times: &[i64], args: Vec<Vec<ArrayRef>>, out: &mut Output) -> Result<()> {
         let keys: Vec<ArrayRef> = self.keys.iter().map(|key| rows.column(*key).clone()).collect();
         let mut slots = Vec::new();
         self.index.intern(&keys, rows.num_rows(), &mut slots)?;
@@ -385,8 +410,7 @@ impl Over {
         let mut results = rows.columns().to_vec();
         let mut range_args = Vec::new();
         let mut rows_args = Vec::new();
-        for column in &mut self.columns {
-            let args = column.args.iter().map(|arg| Ok(arg.evaluate(&rows)?.into_array(rows.num_rows())?)).collect::<Result<Vec<_>>>()?;
+        for (column, args) in self.columns.iter_mut().zip(args) {
             let result = column.column.compute(&sorted, &args)?;
             results.push(if *result.data_type() == column.data_type { result } else { cast(&result, &column.data_type)? });
             match column.kept {

@@ -12,13 +12,15 @@ mod tests;
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch, UInt32Array, UInt64Array};
-use arrow::compute::{cast, take_record_batch};
+use arrow::compute::{cast, filter_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 
 use crate::error::{Error, Result};
 use crate::operator::attached_window::{AttachedWindow, by_windows};
+use crate::operator::expressions::{Failures, evaluate};
 use crate::operator::identity::{expr_identity, types_identity};
 use crate::operator::kept_mark::KeptMark;
 use crate::operator::keys::{KeyIndex, NullKeys};
@@ -138,6 +140,7 @@ struct TopN {
 impl Operator for TopN {
     fn on_batch(&mut self, _input: Input, batch: RecordBatch, out: &mut Output) -> Result<()> {
         let (batch, due) = self.window.admit(batch, self.mark.get(), out)?;
+        let (batch, due) = self.without_failed(batch, due, out)?;
         self.held += batch.num_rows();
         self.rows.add(batch, due)?;
         if self.held > self.prune_at { self.prune() } else { Ok(()) }
@@ -169,9 +172,24 @@ impl Operator for TopN {
         self.mark.keep()?;
         self.rows.checkpoint()
     }
+
+    fn state_bytes(&self) -> usize {
+        self.rows.bytes_outside()
+    }
 }
 
 impl TopN {
+    /// Refuses the rows that cannot be ranked because an expression fails on them.
+    fn without_failed(&self, batch: RecordBatch, due: Vec<i64>, out: &mut Output) -> Result<(RecordBatch, Vec<i64>)> {
+        let mut failures = Failures::default();
+        for expr in self.order.iter().filter(|expr| expr.downcast_ref::<Column>().is_none()) {
+            evaluate(expr, &batch, &mut failures)?;
+        }
+        let Some(others) = out.refuse_failed(&batch, &failures)? else { return Ok((batch, due)) };
+        let due = due.into_iter().zip(others.values()).filter(|(_, kept)| *kept).map(|(due, _)| due).collect();
+        Ok((filter_record_batch(&batch, &others)?, due))
+    }
+
     /// Sorts out the rows that cannot be among the first of their window any more.
     fn prune(&mut self) -> Result<()> {
         let all = self.rows.take_before(i64::MAX)?;
@@ -199,7 +217,9 @@ impl TopN {
         let mut slots = Vec::new();
         index.intern(&groups, rows.num_rows(), &mut slots)?;
 
-        let order = self.order.iter().map(|expr| Ok(expr.evaluate(rows)?.into_array(rows.num_rows())?)).collect::<Result<Vec<_>>>()?;
+        // Rows on which an expression fails were refused when they came.
+        let mut failures = Failures::default();
+        let order = self.order.iter().map(|expr| evaluate(expr, rows, &mut failures)).collect::<Result<Vec<_>>>()?;
         let order = self.converter.convert_columns(&order)?;
         let compare = |a: &u32, b: &u32| order.row(*a as usize).cmp(&order.row(*b as usize)).then(a.cmp(b));
 

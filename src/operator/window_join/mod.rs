@@ -153,6 +153,10 @@ impl Operator for WindowJoin {
         self.mark.keep()?;
         self.sides.iter_mut().try_for_each(|side| side.rows.checkpoint())
     }
+
+    fn state_bytes(&self) -> usize {
+        self.sides.iter().map(|side| side.rows.bytes_outside()).sum()
+    }
 }
 
 impl WindowJoin {
@@ -216,7 +220,7 @@ impl WindowJoin {
         }
         if self.joined.has_filter() {
             let columns = |side: usize| take_columns(&rows[side], self.joined.filter_columns(side), &pairs[side]);
-            if let Some(mask) = self.joined.passing([columns(0)?, columns(1)?], pairs[0].len())? {
+            if let Some(mask) = self.joined.passing([columns(0)?, columns(1)?], pairs[0].len(), out)? {
                 for pairs in &mut pairs {
                     *pairs = filter(pairs, &mask)?.as_primitive::<UInt32Type>().clone();
                 }

@@ -17,6 +17,8 @@ pub struct Scanned {
     pub source: Arc<dyn Source>,
     /// Makes columns of them.
     pub decoder: DecoderRef,
+    /// Does its format ask to skip what cannot be decoded (`json.ignore-parse-errors`)?
+    pub skips_undecodable: bool,
 }
 
 /// The world outside. Nothing is touched: everything here describes.
@@ -26,6 +28,9 @@ pub trait Outside {
 
     /// The sink of a table.
     fn sink(&self, request: TableRequest<'_>) -> Result<Arc<dyn Sink>>;
+
+    /// The sink of the dead letters that tables send to a topic.
+    fn dead_letters(&self, topic: &str) -> Arc<dyn Sink>;
 
     /// The sink of a live table.
     fn live_table(&self, table: &LiveTable) -> Result<Arc<dyn Sink>>;
@@ -63,11 +68,16 @@ pub struct Connected<'a> {
 impl Outside for Connected<'_> {
     fn scan(&self, request: TableRequest<'_>, spec: DecodeSpec) -> Result<Scanned> {
         let configured = registry::source(request, self.environment)?;
-        Ok(Scanned { decoder: configured.format.decoder(spec)?, source: configured.source })
+        let skips_undecodable = configured.format.skips_undecodable();
+        Ok(Scanned { decoder: configured.format.decoder(spec)?, source: configured.source, skips_undecodable })
     }
 
     fn sink(&self, request: TableRequest<'_>) -> Result<Arc<dyn Sink>> {
         registry::sink(request, self.environment)
+    }
+
+    fn dead_letters(&self, topic: &str) -> Arc<dyn Sink> {
+        registry::dead_letters(topic, self.environment)
     }
 
     fn live_table(&self, table: &LiveTable) -> Result<Arc<dyn Sink>> {

@@ -62,12 +62,14 @@ struct ScanOptions {
     /// A row further ahead of the clock than this never drives the watermark: it is refused.
     #[serde(rename = "scan.watermark.max-future-skew", default, deserialize_with = "crate::time::deserialize_some_micros")]
     max_future_skew_micros: Option<i64>,
-    /// What happens to records that cannot be decoded: `dead-letter` (default), `skip`, `fail`.
+    /// What happens to records that cannot be decoded: `dead-letter` (default, but `skip` where the format's
+    /// `ignore-parse-errors` is true), `skip`, `fail`.
     #[serde(rename = "format.on-error", default)]
-    on_error: OnErrorOption,
-    /// Where dead letters go: `table` (the default) is the live table `dead_letters`.
+    on_error: Option<OnErrorOption>,
+    /// Where dead letters go: `table` (the default) is the live table `dead_letters`, anything else a topic of the
+    /// embedded log.
     #[serde(rename = "dead-letter", default)]
-    dead_letter: DeadLetter,
+    dead_letter: Option<String>,
 }
 
 /// Names of the options above.
@@ -97,21 +99,16 @@ enum Advance {
     WallClock,
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum OnErrorOption {
     Fail,
     Skip,
-    #[default]
     DeadLetter,
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum DeadLetter {
-    #[default]
-    Table,
-}
+/// `'dead-letter'`: not a topic, but the live table.
+const DEAD_LETTER_TABLE: &str = "table";
 
 impl Lowering<'_> {
     /// Adds the source that serves all scans of a table.
@@ -193,14 +190,20 @@ impl Lowering<'_> {
                 per_row: scan_options.emit == Emit::OnEvent,
             }),
         };
-        let DeadLetter::Table = scan_options.dead_letter;
         let on_error = match scan_options.on_error {
-            OnErrorOption::Fail => OnError::Fail,
-            OnErrorOption::Skip => OnError::Skip,
-            OnErrorOption::DeadLetter => OnError::DeadLetter,
+            Some(OnErrorOption::Fail) => OnError::Fail,
+            Some(OnErrorOption::Skip) => OnError::Skip,
+            None if scanned.skips_undecodable => OnError::Skip,
+            Some(OnErrorOption::DeadLetter) | None => OnError::DeadLetter,
         };
+        let dead_letters = scan_options.dead_letter.filter(|topic| topic != DEAD_LETTER_TABLE);
+        if let Some(topic) = &dead_letters {
+            check_dead_letter(&table.def, topic)?;
+            let outside = self.outside;
+            self.graph.dead_letters.entry(topic.clone()).or_insert_with(|| outside.dead_letters(topic));
+        }
         let unbounded = !scanned.source.bounded();
-        let source = SourceNode { source: scanned.source, scan: Arc::new(spec), time: time_spec, on_error };
+        let source = SourceNode { source: scanned.source, scan: Arc::new(spec), time: time_spec, on_error, dead_letters };
         let node = self.graph.add(table.def.name.clone(), NodeKind::Source(source), Vec::new());
         self.sources.insert(table.def.name.clone(), SourceStream { node, schema, places, time, filtered: same, unbounded });
         Ok(())
@@ -312,6 +315,19 @@ fn delay(expr: &Expr, table: &DeclaredTable, time: &str) -> Result<Option<i64>> 
     let schema = DFSchema::try_from(table.schema.as_ref().clone())?;
     let at = table.schema.index_of(time)?;
     Ok(Linear::of(expr, &schema).filter(|linear| linear.columns == [(at, 1)]).map(|linear| -linear.micros))
+}
+
+/// A table whose dead letters came back as its own records would never end.
+fn check_dead_letter(def: &TableDef, topic: &str) -> Result<()> {
+    let option = |key: &str| def.options.get(key).map(|option| option.value.as_str());
+    let own = option("topic").unwrap_or(&def.name);
+    if option("connector") == Some(crate::connector::log::NAME) && own == topic {
+        let place = def.options["dead-letter"].place.clone();
+        return Err(
+            Error::input(format!("table '{}': its dead letters cannot go to its own topic '{topic}'; name another", def.name)).at(place)
+        );
+    }
+    Ok(())
 }
 
 /// The connector's options, and the planner's.

@@ -14,7 +14,9 @@ use crate::connector::registry::TableRequest;
 use crate::connector::{Sink, print};
 use crate::dataflow::graph::NodeKind;
 use crate::error::{Error, Place, Result, did_you_mean};
+use crate::format::{self, EVENT_TIME, METADATA_FROM};
 use crate::operator::union::UnionSpec;
+use crate::sql::catalog::{ColumnKind, TableDef};
 use crate::sql::declared::DeclaredTable;
 use crate::sql::plan::PlannedInsert;
 use crate::sql::statement::MaterializedViewDef;
@@ -178,9 +180,27 @@ impl Lowering<'_> {
         }
         let options = table.options.iter().filter(|(key, _)| !PLANNER_OPTIONS.contains(&key.as_str()));
         let options = options.map(|(key, option)| (key.clone(), option.value.clone())).collect();
-        let request = TableRequest { table: &table.name, options, columns: fields, primary_key: &table.primary_key };
+        let columns = described(table, fields, time);
+        let request = TableRequest { table: &table.name, options, columns: &columns, primary_key: &table.primary_key };
         self.outside.sink(request).map_err(|fault| fault.at(table.place.clone()))
     }
+}
+
+/// The columns with what an encoder of envelopes must know of them: which are `METADATA`, which is the event time.
+fn described(table: &TableDef, fields: &[FieldRef], time: Option<usize>) -> Vec<FieldRef> {
+    let envelope = table.options.get("format").is_some_and(|format| format::has_envelope(&format.value));
+    let columns = fields.iter().enumerate().map(|(at, field)| {
+        let mut marks = field.metadata().clone();
+        let declared = table.columns.iter().find(|column| column.name == *field.name()).map(|column| &column.kind);
+        if let Some(ColumnKind::Metadata { key, .. }) = declared {
+            marks.insert(METADATA_FROM.to_owned(), key.clone());
+        }
+        if envelope && time == Some(at) {
+            marks.insert(EVENT_TIME.to_owned(), String::new());
+        }
+        if marks.len() == field.metadata().len() { field.clone() } else { Arc::new(Field::clone(field).with_metadata(marks)) }
+    });
+    columns.collect()
 }
 
 fn nullable(field: &FieldRef) -> FieldRef {

@@ -26,13 +26,17 @@ impl Outside for Paper {
         let unbounded = request.options.get("connector").is_some_and(|c| c == "log");
         let fields: Vec<_> = spec.first.iter().chain(&spec.rest).map(|c| c.field.clone()).collect();
         let source = PaperSource { name: request.table.to_owned(), bounded: !unbounded };
-        Ok(Scanned { source: Arc::new(source), decoder: Arc::new(PaperDecoder(Arc::new(Schema::new(fields)))) })
+        Ok(Scanned { source: Arc::new(source), decoder: Arc::new(PaperDecoder(Arc::new(Schema::new(fields)))), skips_undecodable: false })
     }
 
     fn sink(&self, request: TableRequest<'_>) -> Result<Arc<dyn Sink>> {
         let one_file = request.options.get("connector").is_some_and(|c| c == "one-file");
         let columns: Vec<_> = request.columns.iter().map(|f| format!("{} {}", f.name(), crate::sql::types::name(f.data_type()))).collect();
         Ok(Arc::new(PaperSink { text: columns.join(", "), one_file }))
+    }
+
+    fn dead_letters(&self, topic: &str) -> Arc<dyn Sink> {
+        Arc::new(PaperSink { text: format!("dead letters to {topic}"), one_file: false })
     }
 
     fn live_table(&self, table: &LiveTable) -> Result<Arc<dyn Sink>> {

@@ -53,7 +53,13 @@ impl Lowering<'_> {
         let number = self.numbers.entry("values").or_default();
         *number += 1;
         let name = format!("values {number}");
-        let source = SourceNode { source: Arc::new(Values::new(batch)), scan: Arc::new(scan), time: None, on_error: OnError::Fail };
+        let source = SourceNode {
+            source: Arc::new(Values::new(batch)),
+            scan: Arc::new(scan),
+            time: None,
+            on_error: OnError::Fail,
+            dead_letters: None,
+        };
         let node = self.graph.add(name, NodeKind::Source(source), Vec::new());
         Ok(Stream::of_node(node, schema, false))
     }
