@@ -38,6 +38,7 @@
 //! | Where is a late row dropped? | `operator/window_slices.rs` counts (row, window) pairs; `dataflow/scan.rs` decides which watermark a row meets |
 //! | Where does the watermark come from? | `dataflow/scan.rs` (per chunk), `dataflow/source_task.rs` (per partition), [`time::WatermarkMerge`] (over inputs) |
 //! | Where is JSON decoded? | `format/json/`, and only the columns that `sql/lower/scan.rs` asks for |
+//! | How does a pattern match? | `operator/pattern/automaton.rs` (steps to states), `operator/pattern/runs.rs` (events move runs) |
 //! | Where does a bad row go? | `dataflow/dead_letter.rs`: into the live table `dead_letters` or the topic that its table names |
 //! | What happens when an expression fails on a row? | `operator/expressions.rs` |
 //! | What happens when state grows too large? | `dataflow/state_limit.rs` |

@@ -10,5 +10,6 @@ mod house;
 mod kill;
 mod linger;
 mod log;
+mod patterns;
 mod refused;
 mod workload;

@@ -360,6 +360,9 @@ impl Chain {
         for batch in self.output.take_batches() {
             self.emit(index, batch);
         }
+        for counted in self.output.take_counted() {
+            self.metrics.counter(counted.name, &[("rule", &counted.rule)]).add(counted.count);
+        }
         self.output.take_refused().iter().try_for_each(|refused| self.refuse(index, refused))
     }
 

@@ -36,11 +36,23 @@ pub struct Refused {
     pub error: String,
 }
 
+/// Something that a rule did to itself and that must be seen in the metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// Name of the counter.
+    pub name: &'static str,
+    /// The rule, its label.
+    pub rule: String,
+    /// How often.
+    pub count: u64,
+}
+
 /// What an operator hands on while it works on one input message.
 #[derive(Debug, Default)]
 pub struct Output {
     batches: Vec<RecordBatch>,
     refused: Vec<Refused>,
+    counted: Vec<Counted>,
     /// What becomes of rows on which an expression fails.
     on_expression_error: OnExpressionError,
 }
@@ -90,6 +102,16 @@ impl Output {
     /// Refuses rows: they are counted by reason and dead-lettered.
     pub fn refuse(&mut self, refused: Refused) {
         self.refused.push(refused);
+    }
+
+    /// Counts something under a rule's name.
+    pub fn count(&mut self, counted: Counted) {
+        self.counted.push(counted);
+    }
+
+    /// Takes what was counted so far (the runtime's side).
+    pub fn take_counted(&mut self) -> Vec<Counted> {
+        std::mem::take(&mut self.counted)
     }
 
     /// Takes what was emitted so far (the runtime's side).
@@ -185,6 +207,7 @@ mod joined;
 mod kept_mark;
 mod keys;
 pub mod over;
+pub mod pattern;
 mod pending;
 pub mod project;
 mod row_store;

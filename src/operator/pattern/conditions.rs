@@ -1,0 +1,262 @@
+//! The conditions of all rules over one stream that read the event only: each once, for a whole batch at a time.
+//!
+//! ```text
+//!  type = 'a' and amount > 9 ┐        type ─▶ hash of the value ─▶ the conditions that ask for it ─▶ their rows
+//!  type = 'b'                ├─▶                                                                    └▶ amount > 9
+//!  amount > 9                ┘        amount > 9 ─▶ bitmap
+//! ```
+//! A thousand conditions with different constants are one look-up a row, not a thousand comparisons.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use ahash::RandomState;
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::datatypes::SchemaRef;
+use arrow::row::{RowConverter, SortField};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
+use datafusion::physical_expr::{conjunction, split_conjunction, utils::collect_columns};
+
+use crate::error::Result;
+use crate::operator::identity::expr_identity;
+use crate::operator::pattern::bind::truth;
+use crate::operator::pattern::row_set::RowSet;
+use crate::operator::pattern::spec::{Condition, Expr};
+
+/// So many equalities on one column are found by hash; fewer are compared.
+const HASHED_FROM: usize = 4;
+
+/// Number of a condition.
+pub(super) type ConditionId = usize;
+
+/// The conditions.
+#[derive(Debug)]
+pub(super) struct Conditions {
+    input: SchemaRef,
+    exprs: Vec<Expr>,
+    known: HashMap<String, ConditionId>,
+    /// How each is found; made when the first batch comes.
+    plan: Option<Plan>,
+}
+
+#[derive(Debug)]
+struct Plan {
+    hashed: Vec<Hashed>,
+    /// Evaluated over the whole batch.
+    plain: Vec<ConditionId>,
+}
+
+/// Equalities of one column with constants.
+#[derive(Debug)]
+struct Hashed {
+    column: usize,
+    converter: RowConverter,
+    /// Encoded constant -> group.
+    groups: HashMap<Box<[u8]>, usize, RandomState>,
+    /// Per group: the conditions that ask for the constant, and what else they ask.
+    asked: Vec<Vec<(ConditionId, Option<Rest>)>>,
+}
+
+/// What a condition asks beside the equality.
+#[derive(Debug)]
+struct Rest {
+    expr: Expr,
+    /// If others ask the same: its number among the plain ones.
+    shared: Option<ConditionId>,
+}
+
+impl Conditions {
+    /// No conditions yet, over rows of `input`.
+    pub(super) fn new(input: SchemaRef) -> Self {
+        Conditions { input, exprs: Vec::new(), known: HashMap::new(), plan: None }
+    }
+
+    /// The number of a condition: the same for the same expression.
+    pub(super) fn add(&mut self, expr: &Expr) -> ConditionId {
+        let next = self.exprs.len();
+        let id = *self.known.entry(expr_identity(expr)).or_insert(next);
+        if id == next {
+            self.exprs.push(expr.clone());
+        }
+        self.plan = None;
+        id
+    }
+
+    /// The rows that each condition holds for.
+    pub(super) fn evaluate(&mut self, batch: &RecordBatch) -> Result<Vec<RowSet>> {
+        let plan = match self.plan.take() {
+            Some(plan) => plan,
+            None => Plan::new(&self.exprs, &self.known, &self.input)?,
+        };
+        let mut sets = vec![RowSet::Few(Vec::new()); self.exprs.len()];
+        for id in &plan.plain {
+            let values = truth(&self.exprs[*id], batch)?;
+            sets[*id] = if values.true_count() == values.len() { RowSet::All } else { RowSet::Bits(values.values().clone()) };
+        }
+        for hashed in &plan.hashed {
+            hashed.evaluate(batch, &mut sets)?;
+        }
+        self.plan = Some(plan);
+        Ok(sets)
+    }
+}
+
+impl Plan {
+    fn new(exprs: &[Expr], known: &HashMap<String, ConditionId>, input: &SchemaRef) -> Result<Self> {
+        // Column -> its equalities: condition, constant, what else is asked.
+        let mut equalities: BTreeMap<usize, Vec<(ConditionId, ScalarValue, Vec<Expr>)>> = BTreeMap::new();
+        let mut plain = Vec::new();
+        for (id, expr) in exprs.iter().enumerate() {
+            match equality(expr, input) {
+                Some((column, constant, rest)) => equalities.entry(column).or_default().push((id, constant, rest)),
+                None => plain.push(id),
+            }
+        }
+        let mut hashed = Vec::new();
+        for (column, all) in equalities {
+            if all.len() < HASHED_FROM {
+                plain.extend(all.into_iter().map(|(id, ..)| id));
+                continue;
+            }
+            let converter = RowConverter::new(vec![SortField::new(input.field(column).data_type().clone())])?;
+            let mut one = Hashed { column, converter, groups: HashMap::default(), asked: Vec::new() };
+            for (id, constant, rest) in all {
+                let encoded = one.converter.convert_columns(&[constant.to_array()?])?;
+                let next = one.asked.len();
+                let group = *one.groups.entry(encoded.row(0).as_ref().into()).or_insert(next);
+                if group == next {
+                    one.asked.push(Vec::new());
+                }
+                let rest = (!rest.is_empty()).then(|| {
+                    let expr = conjunction(rest);
+                    Rest { shared: known.get(&expr_identity(&expr)).copied(), expr }
+                });
+                one.asked[group].push((id, rest));
+            }
+            hashed.push(one);
+        }
+        plain.sort_unstable();
+        for rest in hashed.iter_mut().flat_map(|hashed| &mut hashed.asked).flatten().filter_map(|(_, rest)| rest.as_mut()) {
+            rest.shared = rest.shared.filter(|id| plain.contains(id));
+        }
+        Ok(Plan { hashed, plain })
+    }
+}
+
+impl Hashed {
+    fn evaluate(&self, batch: &RecordBatch, sets: &mut [RowSet]) -> Result<()> {
+        let column: &ArrayRef = batch.column(self.column);
+        let encoded = self.converter.convert_columns(std::slice::from_ref(column))?;
+        let mut rows: Vec<Vec<u32>> = vec![Vec::new(); self.asked.len()];
+        for (row, value) in encoded.iter().enumerate() {
+            if let Some(group) = self.groups.get(value.as_ref()) {
+                rows[*group].push(row as u32);
+            }
+        }
+        for (rows, asked) in rows.into_iter().zip(&self.asked).filter(|(rows, _)| !rows.is_empty()) {
+            for (id, rest) in asked {
+                sets[*id] = RowSet::Few(match rest {
+                    None => rows.clone(),
+                    Some(Rest { shared: Some(shared), .. }) => rows.iter().copied().filter(|row| sets[*shared].contains(*row)).collect(),
+                    Some(Rest { expr, .. }) => holding(expr, batch, &rows)?,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Those of `rows` that `expr` holds for.
+fn holding(expr: &Expr, batch: &RecordBatch, rows: &[u32]) -> Result<Vec<u32>> {
+    let numbers = UInt32Array::from(rows.to_vec());
+    let needed: Vec<usize> = collect_columns(expr).iter().map(Column::index).collect();
+    let columns = batch.columns().iter().enumerate().map(|(at, column)| {
+        Ok(if needed.contains(&at) {
+            arrow::compute::take(column, &numbers, None)?
+        } else {
+            arrow::array::new_null_array(column.data_type(), rows.len())
+        })
+    });
+    let fields: Vec<_> = batch.schema_ref().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    let schema = Arc::new(arrow::datatypes::Schema::new(fields));
+    let values = truth(expr, &RecordBatch::try_new(schema, columns.collect::<Result<_>>()?)?)?;
+    Ok(rows.iter().zip(values.values()).filter_map(|(row, holds)| holds.then_some(*row)).collect())
+}
+
+/// `column = constant and rest`, if `expr` is of that form.
+fn equality(expr: &Expr, input: &SchemaRef) -> Option<(usize, ScalarValue, Vec<Expr>)> {
+    let parts = split_conjunction(expr);
+    let found = parts.iter().enumerate().find_map(|(at, part)| {
+        let binary = part.downcast_ref::<BinaryExpr>().filter(|binary| *binary.op() == Operator::Eq)?;
+        let sides = |column: &Expr, literal: &Expr| {
+            let column = column.downcast_ref::<Column>()?.index();
+            let constant = literal.downcast_ref::<Literal>()?.value();
+            let same = constant.data_type() == *input.field(column).data_type() && !constant.is_null();
+            // Floats are compared, not hashed: -0 equals 0.
+            (same && !constant.data_type().is_floating()).then(|| (at, column, constant.clone()))
+        };
+        sides(binary.left(), binary.right()).or_else(|| sides(binary.right(), binary.left()))
+    });
+    let (at, column, constant) = found?;
+    let rest = parts.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, part)| (*part).clone()).collect();
+    Some((column, constant, rest))
+}
+
+/// A condition cut in two: what it asks of the event alone, and what it asks of the events taken before.
+pub(super) fn split(condition: &Condition, input: &SchemaRef) -> (Option<Expr>, Option<Condition>) {
+    let parts = split_conjunction(&condition.expr);
+    let of_event = |part: &&Expr| collect_columns(part).iter().all(|column| column.index() < input.fields().len());
+    let (event, taken): (Vec<&Expr>, Vec<&Expr>) = parts.into_iter().partition(of_event);
+    let all = |parts: Vec<&Expr>| (!parts.is_empty()).then(|| conjunction(parts.into_iter().cloned()));
+    (all(event), all(taken).map(|expr| Condition { bindings: condition.bindings.clone(), expr }))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, StringViewArray};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::physical_expr::expressions::{binary, col, lit};
+
+    use super::*;
+
+    #[test]
+    fn hashed_and_plain_conditions_hold_for_the_same_rows() {
+        let schema: SchemaRef =
+            Arc::new(Schema::new(vec![Field::new("t", DataType::Utf8View, true), Field::new("n", DataType::Int64, true)]));
+        let texts = ["a", "b", "c", "d", "e", "nobody asks for this one"];
+        let batch = RecordBatch::try_new(
+            schema.clone(),
+            vec![
+                Arc::new(StringViewArray::from_iter((0..500).map(|row| (row % 7 > 0).then(|| texts[row * 31 % 6])))),
+                Arc::new(Int64Array::from_iter((0..500).map(|row| (row % 11 > 0).then_some(row * 17 % 100)))),
+            ],
+        )
+        .unwrap();
+        let equals = |text: &str| {
+            let text = lit(ScalarValue::Utf8View(Some(text.to_owned())));
+            binary(col("t", &schema).unwrap(), Operator::Eq, text, &schema).unwrap()
+        };
+        let above = |n: i64| binary(col("n", &schema).unwrap(), Operator::Gt, lit(n), &schema).unwrap();
+        let and = |a: Expr, b: Expr| binary(a, Operator::And, b, &schema).unwrap();
+        let mut exprs: Vec<Expr> = vec![above(50)];
+        for text in &texts[..5] {
+            exprs.extend([equals(text), and(equals(text), above(50)), and(above(20), equals(text))]);
+        }
+        let mut conditions = Conditions::new(schema.clone());
+        for (at, expr) in exprs.iter().enumerate() {
+            assert_eq!(conditions.add(expr), at);
+            assert_eq!(conditions.add(expr), at, "the same expression once");
+        }
+        let sets = conditions.evaluate(&batch).unwrap();
+        assert_eq!(conditions.plan.as_ref().unwrap().plain, [0], "all equalities are hashed");
+        for (expr, set) in exprs.iter().zip(&sets) {
+            let mut found = Vec::new();
+            set.for_each(500, |row| found.push(row));
+            let expected: Vec<u32> = truth(expr, &batch).unwrap().values().set_indices_u32().collect();
+            assert_eq!(found, expected, "{expr}");
+            assert!(!expected.is_empty());
+        }
+    }
+}

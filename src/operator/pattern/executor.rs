@@ -1,0 +1,150 @@
+//! What the operator and the executors of rules say to each other.
+
+use arrow::array::RecordBatch;
+
+use crate::error::Result;
+use crate::operator::pattern::bind::Taken;
+use crate::operator::pattern::kept_rows::{Handle, KeptRows};
+use crate::operator::pattern::row_set::RowSet;
+use crate::operator::pattern::timers::Timers;
+
+/// Rows in the order in which they are looked at, and what is known of them.
+pub(super) struct Rows<'a> {
+    pub(super) batch: &'a RecordBatch,
+    /// Event times, microseconds.
+    pub(super) times: &'a [i64],
+    /// Slot of the key.
+    pub(super) slots: &'a [u32],
+    /// Number of the event among those of its key, from 1.
+    pub(super) numbers: &'a [u64],
+    /// Per condition of the operator: the rows it holds for.
+    pub(super) sets: &'a [RowSet],
+}
+
+/// What a rule found.
+#[derive(Debug)]
+pub(super) enum What {
+    /// A match.
+    Match,
+    /// A sequence ran out of time.
+    Timeout,
+}
+
+/// A match or a timeout.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) rule: u32,
+    pub(super) what: What,
+    /// When it is emitted: event time, microseconds.
+    pub(super) time: i64,
+    /// The events; each is held until the row is emitted.
+    pub(super) taken: Taken,
+}
+
+/// A bound that was reached.
+#[derive(Debug)]
+pub(super) struct Overflowed {
+    pub(super) rule: u32,
+    pub(super) slot: u32,
+    /// How many runs were dropped.
+    pub(super) dropped: u64,
+}
+
+/// What executors share.
+pub(super) struct Shared<'a> {
+    pub(super) kept: &'a mut KeptRows,
+    pub(super) timers: &'a mut Timers,
+    /// Per slot: how many rules hold state of the key.
+    pub(super) holders: &'a mut Vec<u32>,
+    pub(super) found: &'a mut Vec<Found>,
+    pub(super) overflowed: &'a mut Vec<Overflowed>,
+    /// Rows that an executor has made itself.
+    pub(super) emitted: &'a mut Vec<RecordBatch>,
+}
+
+impl Shared<'_> {
+    /// A rule begins to hold state of a key.
+    pub(super) fn hold(&mut self, slot: u32) {
+        if self.holders.len() <= slot as usize {
+            self.holders.resize(slot as usize + 1, 0);
+        }
+        self.holders[slot as usize] += 1;
+    }
+
+    /// A rule holds no state of a key any more.
+    pub(super) fn release(&mut self, slot: u32) {
+        self.holders[slot as usize] -= 1;
+    }
+}
+
+/// Finds the matches of one rule.
+pub(super) trait Executor: Send {
+    /// Rows in order.
+    fn on_rows(&mut self, rows: &Rows<'_>, shared: &mut Shared<'_>) -> Result<()>;
+
+    /// Event time has come to `now`: what the key of `slot` waits for may be due.
+    fn on_timer(&mut self, slot: u32, now: i64, shared: &mut Shared<'_>) -> Result<()>;
+
+    /// The keys with state, ascending.
+    fn slots(&self) -> Vec<u32>;
+
+    /// Writes the state of a key.
+    fn save(&self, slot: u32, to: &mut Saved<'_>);
+
+    /// Reads the state of a key that has none yet.
+    fn load(&mut self, slot: u32, from: &mut Loaded<'_>, shared: &mut Shared<'_>) -> Result<()>;
+}
+
+/// The state of one rule and key as numbers.
+pub(super) struct Saved<'a> {
+    /// The numbers so far.
+    pub(super) words: Vec<i64>,
+    /// The events of the key that are saved with it; a handle's number is its position.
+    pub(super) events: &'a mut Vec<Handle>,
+}
+
+impl Saved<'_> {
+    /// Writes a number.
+    pub(super) fn word(&mut self, word: i64) {
+        self.words.push(word);
+    }
+
+    /// Writes an event.
+    pub(super) fn event(&mut self, handle: Handle) {
+        let known = self.events.iter().rposition(|other| *other == handle);
+        let number = known.unwrap_or_else(|| {
+            self.events.push(handle);
+            self.events.len() - 1
+        });
+        self.words.push(number as i64);
+    }
+}
+
+/// The same, read.
+pub(super) struct Loaded<'a> {
+    pub(super) words: std::slice::Iter<'a, i64>,
+    /// The key's events by number.
+    pub(super) events: &'a [Handle],
+}
+
+impl Loaded<'_> {
+    /// Reads a number.
+    pub(super) fn word(&mut self) -> Result<i64> {
+        self.words.next().copied().ok_or_else(short)
+    }
+
+    /// Reads a count.
+    pub(super) fn count(&mut self) -> Result<usize> {
+        usize::try_from(self.word()?).map_err(|_| short())
+    }
+
+    /// Reads an event.
+    pub(super) fn event(&mut self) -> Result<Handle> {
+        let number = self.count()?;
+        self.events.get(number).copied().ok_or_else(short)
+    }
+}
+
+fn short() -> crate::error::Error {
+    crate::error::Error::corrupt("the state of a rule in the checkpoint is shorter than it says")
+}

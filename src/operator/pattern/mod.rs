@@ -1,0 +1,135 @@
+//! Patterns: rules over the events of each key, and MATCH_RECOGNIZE.
+//!
+//! ```text
+//!  rows ─▶ in event-time order ─▶ conditions of all rules, once a batch ─▶ candidates by key ─▶ each rule's executor ─▶ emitted rows
+//!                                 (bitmaps; equalities by hash)                                   count     ring of N + 1 events
+//!                                                                                                 aggregate window of events
+//!                                                                                                 runs      automaton, shared buffer
+//!                                                                                                 rows      MATCH_RECOGNIZE, backtracking
+//! ```
+//! Always holds: the same matches however rows are cut into batches; a matched event is kept once, whatever holds on to it;
+//! a key that no rule holds state of is forgotten. What a pattern is: `spec.rs`, to be read first; what it means step by
+//! step: `automaton.rs`, then `runs.rs`.
+
+mod aggregate;
+mod automaton;
+mod bind;
+mod buffer;
+mod conditions;
+mod count;
+mod executor;
+mod kept_rows;
+mod operator;
+mod row_bind;
+mod row_matches;
+pub mod row_pattern;
+mod row_set;
+mod runs;
+pub mod spec;
+mod timers;
+
+use arrow::datatypes::SchemaRef;
+
+use self::aggregate::Aggregated;
+use self::conditions::Conditions;
+use self::count::Counts;
+use self::executor::Executor;
+use self::operator::Patterns;
+use self::row_matches::RowMatches;
+use self::runs::Runs;
+use self::spec::{Find, Order, Rule};
+use crate::error::{Error, Result};
+use crate::operator::identity::types_identity;
+use crate::operator::{Distribution, Input, Operator, OperatorSpec};
+use crate::state::StateHandles;
+
+/// Describes rules over one stream that share key and order.
+#[derive(Debug)]
+pub struct PatternSpec {
+    /// Schema of the events; rules over several streams read their union, with a column that tells them apart.
+    pub input: SchemaRef,
+    /// Key columns: patterns are looked for among events of equal key (NULL being a value). None: among all.
+    pub keys: Vec<usize>,
+    /// Event-time column.
+    pub time: usize,
+    /// Hidden column that orders events of equal time; without it arrival does.
+    pub seq: Option<usize>,
+    /// In which order events are looked at.
+    pub order: Order,
+    /// The rules, by different names.
+    pub rules: Vec<Rule>,
+    /// Schema of the emitted rows: every rule's [`Emission`](spec::Emission) has one expression per column.
+    pub schema: SchemaRef,
+}
+
+impl OperatorSpec for PatternSpec {
+    fn name(&self) -> &'static str {
+        "patterns"
+    }
+
+    fn describe(&self) -> String {
+        let keys: Vec<&str> = self.keys.iter().map(|at| self.input.field(*at).name().as_str()).collect();
+        let rules: Vec<String> = self.rules.iter().map(|rule| format!("{} ({})", rule.name, kind(&rule.find))).collect();
+        format!("{} by [{}] order {:?}", rules.join(", "), keys.join(", "), self.order)
+    }
+
+    /// Without the rules: each keeps its state under its own name and shape, so that others may come and go.
+    fn identity(&self) -> String {
+        format!("patterns {} keys {:?} time {} seq {:?} {:?}", types_identity(&self.input), self.keys, self.time, self.seq, self.order)
+    }
+
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn distribution(&self, _input: Input) -> Distribution {
+        if self.keys.is_empty() { Distribution::Single } else { Distribution::ByKey(self.keys.clone()) }
+    }
+
+    fn stateful(&self) -> bool {
+        true
+    }
+
+    fn open(&self, state: &mut StateHandles) -> Result<Box<dyn Operator>> {
+        self.check()?;
+        Ok(Box::new(Patterns::open(self, state)?))
+    }
+}
+
+impl PatternSpec {
+    /// Says what is wrong with the rules as they are put together.
+    pub fn check(&self) -> Result<()> {
+        for (at, rule) in self.rules.iter().enumerate() {
+            if self.rules[..at].iter().any(|other| other.name == rule.name) {
+                return Err(Error::input(format!("two rules are called '{}'; their state could not be told apart", rule.name)));
+            }
+            let emissions = std::iter::once(&rule.emit).chain(rule.on_timeout.as_ref().map(|timeout| &timeout.emit));
+            for emission in emissions {
+                let (columns, wanted) = (emission.columns.len(), self.schema.fields().len());
+                if columns != wanted {
+                    return Err(Error::bug(format!("rule '{}' emits {columns} columns, the operator {wanted}", rule.name)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kind(find: &Find) -> &'static str {
+    match find {
+        Find::Count(_) => "count",
+        Find::Aggregate(_) => "aggregate",
+        Find::Sequence(_) => "sequence",
+        Find::Rows(_) => "match_recognize",
+    }
+}
+
+/// The cheapest executor for a rule.
+fn executor_of(number: u32, rule: &Rule, spec: &PatternSpec, conditions: &mut Conditions) -> Result<Box<dyn Executor>> {
+    Ok(match &rule.find {
+        Find::Count(count) => Box::new(Counts::new(number, rule, count, conditions)?),
+        Find::Aggregate(aggregate) => Box::new(Aggregated::new(number, rule, aggregate, spec, conditions)?),
+        Find::Sequence(sequence) => Box::new(Runs::new(number, rule, sequence, spec, conditions)?),
+        Find::Rows(pattern) => Box::new(RowMatches::new(number, rule, pattern, spec, conditions)?),
+    })
+}

@@ -1,0 +1,416 @@
+//! The running operator: puts events in order, evaluates the conditions of all rules, numbers the events of each key, lets
+//! every rule's executor work, and emits what they found.
+
+use std::collections::HashMap;
+
+use ahash::RandomState;
+use arrow::array::{ArrayRef, AsArray, Int64Array, ListArray, RecordBatch, StringViewArray, UInt32Array};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::operator::event_time::{micros, refuse_late, refuse_null_times};
+use crate::operator::kept_mark::KeptMark;
+use crate::operator::keys::{KeyIndex, NullKeys};
+use crate::operator::pattern::PatternSpec;
+use crate::operator::pattern::bind::{Emitter, int64s};
+use crate::operator::pattern::conditions::Conditions;
+use crate::operator::pattern::executor::{Executor, Found, Loaded, Overflowed, Rows, Saved, Shared, What};
+use crate::operator::pattern::kept_rows::{Handle, KeptRows, NO_ROW};
+use crate::operator::pattern::spec::{Find, Order, Overflow, Rule};
+use crate::operator::pattern::timers::Timers;
+use crate::operator::pending::Pending;
+use crate::operator::{Counted, Input, OUTPUT_ROWS, Operator, Output};
+use crate::state::{BlockTable, StateHandles};
+use crate::time::Watermark;
+
+/// A rule at work.
+struct Running {
+    name: String,
+    /// Name and shape, as in checkpoints.
+    identity: String,
+    overflow: Overflow,
+    executor: Box<dyn Executor>,
+    /// None: the executor makes its rows itself.
+    emit: Option<Emitter>,
+    on_timeout: Option<Emitter>,
+    /// How many runs it has dropped: told when the number has doubled.
+    dropped: u64,
+    told: u64,
+}
+
+/// The running operator.
+pub(super) struct Patterns {
+    input: SchemaRef,
+    schema: SchemaRef,
+    keys: Vec<usize>,
+    time: usize,
+    order: Order,
+    mark: KeptMark,
+    pending: Pending,
+    index: KeyIndex,
+    conditions: Conditions,
+    rules: Vec<Running>,
+    /// By slot: how many events the key has had while it had state.
+    numbers: Vec<u64>,
+    holders: Vec<u32>,
+    kept: KeptRows,
+    timers: Timers,
+    /// Keys, rule, key's event count, state as numbers.
+    states: BlockTable,
+    /// Keys, number, time, event.
+    events: BlockTable,
+}
+
+/// What marks the end of the key columns in the state tables.
+const STATE_COLUMNS: usize = 3;
+const EVENT_COLUMNS: usize = 2;
+
+impl Patterns {
+    /// Opens the operator with what a checkpoint holds of it.
+    pub(super) fn open(spec: &PatternSpec, state: &mut StateHandles) -> Result<Self> {
+        let key_fields: Vec<Field> = spec.keys.iter().map(|key| spec.input.field(*key).clone()).collect();
+        let key_types: Vec<DataType> = key_fields.iter().map(|field| field.data_type().clone()).collect();
+        let key_positions: Vec<usize> = (0..spec.keys.len()).collect();
+        let mut fields = key_fields.clone();
+        fields.push(Field::new("$rule", DataType::Utf8View, false));
+        fields.push(Field::new("$count", DataType::Int64, false));
+        fields.push(Field::new("$state", DataType::List(Arc::new(Field::new_list_field(DataType::Int64, false))), false));
+        let states = state.table("rules", Arc::new(Schema::new(fields)), key_positions.clone())?;
+        let mut fields = key_fields;
+        fields.push(Field::new("$number", DataType::Int64, false));
+        fields.push(Field::new("$time", DataType::Int64, false));
+        fields.extend(spec.input.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)));
+        let events = state.table("events", Arc::new(Schema::new(fields)), key_positions)?;
+
+        let time = spec.time;
+        let due = |rows: &RecordBatch| Ok(micros(rows.column(time))?.values().to_vec());
+        let pending = Pending::open(state.table("pending", spec.input.clone(), spec.keys.clone())?, spec.seq, due)?;
+        let mut conditions = Conditions::new(spec.input.clone());
+        let mut rules = Vec::new();
+        for (number, rule) in spec.rules.iter().enumerate() {
+            rules.push(running(number as u32, rule, spec, &mut conditions)?);
+        }
+        let mut patterns = Patterns {
+            input: spec.input.clone(),
+            schema: spec.schema.clone(),
+            keys: spec.keys.clone(),
+            time,
+            order: spec.order,
+            mark: KeptMark::open(state)?,
+            pending,
+            index: KeyIndex::new(&key_types, NullKeys::AreAGroup)?,
+            conditions,
+            rules,
+            numbers: Vec::new(),
+            holders: Vec::new(),
+            kept: KeptRows::new(&spec.input),
+            timers: Timers::new(),
+            states,
+            events,
+        };
+        patterns.restore()?;
+        Ok(patterns)
+    }
+
+    /// Looks at rows in order.
+    fn look_at(&mut self, batch: &RecordBatch, times: &[i64], out: &mut Output) -> Result<()> {
+        let keys: Vec<ArrayRef> = self.keys.iter().map(|key| batch.column(*key).clone()).collect();
+        let mut slots = Vec::new();
+        self.index.intern(&keys, batch.num_rows(), &mut slots)?;
+        self.grow();
+        let mut numbers = Vec::with_capacity(slots.len());
+        for slot in &slots {
+            let number = &mut self.numbers[*slot as usize];
+            *number += 1;
+            numbers.push(*number);
+        }
+        let sets = self.conditions.evaluate(batch)?;
+        self.kept.begin(batch);
+        let rows = Rows { batch, times, slots: &slots, numbers: &numbers, sets: &sets };
+        let (mut found, mut overflowed, mut emitted) = (Vec::new(), Vec::new(), Vec::new());
+        for rule in &mut self.rules {
+            let mut shared = Shared {
+                kept: &mut self.kept,
+                timers: &mut self.timers,
+                holders: &mut self.holders,
+                found: &mut found,
+                overflowed: &mut overflowed,
+                emitted: &mut emitted,
+            };
+            rule.executor.on_rows(&rows, &mut shared)?;
+        }
+        emitted.into_iter().for_each(|batch| out.emit(batch));
+        self.emit(found, out)?;
+        self.tell(overflowed, out)?;
+        self.kept.end()?;
+        slots.sort_unstable();
+        slots.dedup();
+        self.forget_keys(&slots);
+        Ok(())
+    }
+
+    fn grow(&mut self) {
+        let len = self.index.len();
+        if self.numbers.len() < len {
+            self.numbers.resize(len, 0);
+            self.holders.resize(len, 0);
+        }
+    }
+
+    /// Lets what is due happen.
+    fn look_at_timers(&mut self, now: i64, out: &mut Output) -> Result<()> {
+        let (mut found, mut overflowed, mut emitted) = (Vec::new(), Vec::new(), Vec::new());
+        let mut slots = Vec::new();
+        loop {
+            let due = self.timers.due(now);
+            if due.is_empty() {
+                break;
+            }
+            for timer in due {
+                let mut shared = Shared {
+                    kept: &mut self.kept,
+                    timers: &mut self.timers,
+                    holders: &mut self.holders,
+                    found: &mut found,
+                    overflowed: &mut overflowed,
+                    emitted: &mut emitted,
+                };
+                self.rules[timer.rule as usize].executor.on_timer(timer.slot, now, &mut shared)?;
+                slots.push(timer.slot);
+            }
+        }
+        emitted.into_iter().for_each(|batch| out.emit(batch));
+        self.emit(found, out)?;
+        self.tell(overflowed, out)?;
+        slots.sort_unstable();
+        slots.dedup();
+        self.forget_keys(&slots);
+        Ok(())
+    }
+
+    /// Forgets those of the keys that no rule holds state of.
+    fn forget_keys(&mut self, slots: &[u32]) {
+        if self.keys.is_empty() {
+            return;
+        }
+        for slot in slots {
+            if self.holders[*slot as usize] == 0 {
+                self.index.release(*slot);
+                self.numbers[*slot as usize] = 0;
+            }
+        }
+    }
+
+    /// Emits what was found, by rule, in order of time.
+    fn emit(&mut self, mut found: Vec<Found>, out: &mut Output) -> Result<()> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        let kind = |found: &Found| (found.rule, matches!(found.what, What::Timeout));
+        found.sort_by_key(|found| (kind(found), found.time));
+        for same in found.chunk_by(|a, b| kind(a) == kind(b)) {
+            let (rule, timeout) = kind(&same[0]);
+            let rule = &self.rules[rule as usize];
+            let emitter = if timeout { rule.on_timeout.as_ref() } else { rule.emit.as_ref() };
+            let Some(emitter) = emitter else { continue };
+            for some in same.chunks(OUTPUT_ROWS) {
+                let taken: Vec<&[(u16, Handle)]> = some.iter().map(|found| found.taken.as_slice()).collect();
+                let times: Vec<i64> = some.iter().map(|found| found.time).collect();
+                out.emit(emitter.rows(&taken, &times, &self.kept, &self.schema)?);
+            }
+        }
+        for (_, event) in found.iter().flat_map(|found| &found.taken) {
+            self.kept.release(*event);
+        }
+        Ok(())
+    }
+
+    /// Counts and logs bounds that were reached, naming rule and key.
+    fn tell(&mut self, overflowed: Vec<Overflowed>, out: &mut Output) -> Result<()> {
+        for Overflowed { rule, slot, dropped } in overflowed {
+            let rule = &mut self.rules[rule as usize];
+            rule.dropped += dropped;
+            out.count(Counted { name: "eagre_rule_runs_dropped_total", rule: rule.name.clone(), count: dropped });
+            if rule.dropped < 2 * rule.told {
+                continue;
+            }
+            rule.told = rule.dropped;
+            let key = self.index.keys(&[slot])?;
+            let key: Vec<String> =
+                key.iter().map(|column| arrow::util::display::array_value_to_string(column, 0)).collect::<Result<_, _>>()?;
+            let (overflow, rule, dropped, key) = (rule.overflow, &rule.name, rule.dropped, key.join(", "));
+            match overflow {
+                Overflow::FailRule => tracing::error!(rule, key, "the rule went over its bound and has stopped; its runs are gone"),
+                Overflow::DropOldest => {
+                    tracing::warn!(rule, key, dropped, "the rule is at its bound; the oldest runs of the key were dropped")
+                }
+                Overflow::DropNewest => {
+                    tracing::warn!(rule, key, dropped, "the rule is at its bound; the newest runs of the key were dropped")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the state of all keys into the tables.
+    fn save(&self) -> Result<()> {
+        // By slot: what the rules hold, and the events that they hold on to.
+        let mut keys: std::collections::BTreeMap<u32, (Vec<(usize, Vec<i64>)>, Vec<Handle>)> = std::collections::BTreeMap::new();
+        for (number, rule) in self.rules.iter().enumerate() {
+            for slot in rule.executor.slots() {
+                let (states, events) = keys.entry(slot).or_default();
+                let mut saved = Saved { words: Vec::new(), events };
+                rule.executor.save(slot, &mut saved);
+                states.push((number, saved.words));
+            }
+        }
+        let (mut slots, mut rules, mut counts, mut words, mut lengths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut event_slots, mut numbers, mut times, mut handles) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (slot, (states, events)) in keys {
+            for (rule, mut state) in states {
+                slots.push(slot);
+                rules.push(self.rules[rule].identity.as_str());
+                counts.push(self.numbers[slot as usize] as i64);
+                lengths.push(state.len());
+                words.append(&mut state);
+            }
+            for (number, handle) in events.into_iter().enumerate() {
+                event_slots.push(slot);
+                numbers.push(number as i64);
+                times.push(self.kept.time(handle));
+                handles.push(handle);
+            }
+        }
+        let item = Arc::new(Field::new_list_field(DataType::Int64, false));
+        let list = ListArray::try_new(item, OffsetBuffer::from_lengths(lengths), int64s(words), None)?;
+        let mut columns = self.index.keys(&slots)?;
+        columns.extend([Arc::new(StringViewArray::from_iter_values(rules)) as ArrayRef, int64s(counts), Arc::new(list)]);
+        let rows = RecordBatch::try_new(self.states.schema().clone(), columns)?;
+        self.states.replace_all((!slots.is_empty()).then_some(rows));
+        let mut columns = self.index.keys(&event_slots)?;
+        columns.extend([int64s(numbers), int64s(times)]);
+        columns.extend(self.kept.gather(&handles)?.columns().iter().cloned());
+        let rows = RecordBatch::try_new(self.events.schema().clone(), columns)?;
+        self.events.replace_all((!event_slots.is_empty()).then_some(rows));
+        Ok(())
+    }
+
+    /// Takes the state of the keys out of the tables. The state of a rule that is no more, or of another shape, is left.
+    fn restore(&mut self) -> Result<()> {
+        let keys = self.keys.len();
+        let mut events: HashMap<(u32, i64), Handle, RandomState> = HashMap::default();
+        for (_, block) in self.events.blocks() {
+            let slots = self.intern(&block.rows)?;
+            let number = block.rows.column(keys).as_primitive::<Int64Type>();
+            let times = block.rows.column(keys + 1).as_primitive::<Int64Type>();
+            let rows = RecordBatch::try_new(self.input_nullable(), block.rows.columns()[keys + EVENT_COLUMNS..].to_vec())?;
+            self.kept.begin(&rows);
+            for (row, slot) in slots.iter().enumerate() {
+                let handle = self.kept.keep(row as u32, times.value(row));
+                events.insert((*slot, number.value(row)), handle);
+            }
+            self.kept.end()?;
+        }
+        for (_, block) in self.states.blocks() {
+            let slots = self.intern(&block.rows)?;
+            let names = block.rows.column(keys).as_string_view();
+            let counts = block.rows.column(keys + 1).as_primitive::<Int64Type>();
+            let states = block.rows.column(keys + STATE_COLUMNS - 1).as_list::<i32>();
+            for (row, slot) in slots.iter().enumerate() {
+                let Some(rule) = self.rules.iter_mut().find(|rule| rule.identity == names.value(row)) else { continue };
+                self.numbers[*slot as usize] = counts.value(row) as u64;
+                let words: Int64Array = states.value(row).as_primitive::<Int64Type>().clone();
+                let of_key: Vec<Handle> = (0..).map_while(|number| events.get(&(*slot, number)).copied()).collect();
+                let mut shared = Shared {
+                    kept: &mut self.kept,
+                    timers: &mut self.timers,
+                    holders: &mut self.holders,
+                    found: &mut Vec::new(),
+                    overflowed: &mut Vec::new(),
+                    emitted: &mut Vec::new(),
+                };
+                rule.executor.load(*slot, &mut Loaded { words: words.values().iter(), events: &of_key }, &mut shared)?;
+            }
+        }
+        for handle in events.into_values().filter(|handle| *handle != NO_ROW) {
+            self.kept.release(handle);
+        }
+        let unused: Vec<u32> = (0..self.holders.len() as u32).collect();
+        self.forget_keys(&unused);
+        Ok(())
+    }
+
+    fn intern(&mut self, rows: &RecordBatch) -> Result<Vec<u32>> {
+        let mut slots = Vec::new();
+        self.index.intern(&rows.columns()[..self.keys.len()], rows.num_rows(), &mut slots)?;
+        self.grow();
+        Ok(slots)
+    }
+
+    fn input_nullable(&self) -> SchemaRef {
+        let fields: Vec<Field> = self.input.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+        Arc::new(Schema::new(fields))
+    }
+}
+
+fn running(number: u32, rule: &Rule, spec: &PatternSpec, conditions: &mut Conditions) -> Result<Running> {
+    let names = rule.find.labels();
+    let emitter = |emission| Emitter::new(emission, &spec.input, spec.time, &names);
+    let named = |error: Error| error.at(crate::error::Place::thing(format!("rule {}", rule.name)));
+    Ok(Running {
+        name: rule.name.clone(),
+        identity: format!("{} {}", rule.name, rule.shape()),
+        overflow: rule.bounds.overflow,
+        executor: super::executor_of(number, rule, spec, conditions).map_err(named)?,
+        emit: if matches!(rule.find, Find::Rows(_)) { None } else { Some(emitter(&rule.emit)?) },
+        on_timeout: rule.on_timeout.as_ref().map(|timeout| emitter(&timeout.emit)).transpose()?,
+        dropped: 0,
+        told: 0,
+    })
+}
+
+impl Operator for Patterns {
+    fn on_batch(&mut self, _input: Input, batch: RecordBatch, out: &mut Output) -> Result<()> {
+        let (batch, times) = refuse_null_times(batch, self.time, out)?;
+        let mark = self.mark.get();
+        let in_time = |row: u32| mark <= Watermark(times.value(row as usize));
+        let (kept, late): (Vec<u32>, Vec<u32>) = (0..batch.num_rows() as u32).partition(|row| in_time(*row));
+        let (batch, times) = if late.is_empty() {
+            (batch, times.values().to_vec())
+        } else {
+            let pairs = late.len() as u64;
+            refuse_late(&batch, late, pairs, || format!("patterns were decided up to the watermark {mark}"), out)?;
+            let times = kept.iter().map(|row| times.value(*row as usize)).collect();
+            (take_record_batch(&batch, &UInt32Array::from(kept))?, times)
+        };
+        match self.order {
+            Order::EventTime => self.pending.add(batch, times),
+            Order::Arrival if batch.num_rows() == 0 => Ok(()),
+            Order::Arrival => self.look_at(&batch, &times, out),
+        }
+    }
+
+    fn on_watermark(&mut self, mark: Watermark, out: &mut Output) -> Result<Watermark> {
+        self.mark.advance(mark);
+        let due = self.pending.take_before(mark.0)?;
+        let mut from = 0;
+        while from < due.len() {
+            let to = due.len().min(from + OUTPUT_ROWS);
+            let rows = due.rows(from..to)?;
+            self.look_at(&rows, &due.times[from..to], out)?;
+            from = to;
+        }
+        self.look_at_timers(mark.0, out)?;
+        Ok(mark)
+    }
+
+    fn on_checkpoint(&mut self, _out: &mut Output) -> Result<()> {
+        self.mark.keep()?;
+        self.pending.checkpoint()?;
+        self.save()
+    }
+}

@@ -1,0 +1,177 @@
+//! Bindings of MATCH_RECOGNIZE: navigation and aggregates over the rows of a match, for many rows at once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray};
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
+
+use crate::error::{Error, Result};
+use crate::operator::aggregates::Aggregates;
+use crate::operator::pattern::bind::arguments;
+use crate::operator::pattern::kept_rows::{Handle, KeptRows, NO_ROW};
+use crate::operator::pattern::spec::{Binding, End, Expr, Labels, Navigation, bindings_schema};
+
+/// A row of a partition.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PartitionRow {
+    pub(super) event: Handle,
+    pub(super) time: i64,
+    /// Which variables it may be, as far as that does not depend on the match: bits, valid where `known`.
+    pub(super) fits: u64,
+    pub(super) known: u64,
+}
+
+/// The row that bindings are computed for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context<'a> {
+    /// The rows of the partition that are still there.
+    pub(super) rows: &'a VecDeque<PartitionRow>,
+    /// Where the match begins among them.
+    pub(super) start: usize,
+    /// The labels of its rows from there; the tried row included.
+    pub(super) labels: &'a [u16],
+    /// The current row among `rows`; none: an unmatched row or an empty match.
+    pub(super) current: Option<usize>,
+    /// Number of the match.
+    pub(super) number: Option<i64>,
+}
+
+impl Context<'_> {
+    /// Position of a row of `of` within the match.
+    fn find(&self, of: &Labels, end: End, skip: usize, running: bool) -> Option<usize> {
+        let current = self.current?.checked_sub(self.start)?;
+        let fits = |at: &usize| of.as_ref().is_none_or(|of| of.contains(&(self.labels[*at] as usize)));
+        match end {
+            // FIRST counts from the start of the match, whatever the current row.
+            End::First => (0..self.labels.len()).filter(fits).nth(skip),
+            End::Last => {
+                let until = if running { (current + 1).min(self.labels.len()) } else { self.labels.len() };
+                (0..until).rev().filter(fits).nth(skip)
+            }
+        }
+    }
+}
+
+/// Bindings ready to be computed.
+#[derive(Debug)]
+pub(super) struct RowBinder {
+    schema: SchemaRef,
+    bound: Vec<Bound>,
+    names: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Bound {
+    Navigate(Navigation, Vec<usize>),
+    Aggregate { of: Labels, function: Aggregates, running: bool, columns: Vec<usize> },
+    MatchNumber,
+}
+
+fn columns_of<'a>(exprs: impl IntoIterator<Item = &'a Arc<dyn PhysicalExpr>>) -> Vec<usize> {
+    exprs.into_iter().flat_map(collect_columns).map(|column| column.index()).collect()
+}
+
+impl RowBinder {
+    /// Bindings over `input`; `names` are those of the labels.
+    pub(super) fn new(bindings: &[Binding], input: &SchemaRef, time: usize, names: &[String]) -> Result<Self> {
+        let bound = bindings.iter().map(|binding| {
+            Ok(match binding {
+                Binding::Navigate(navigation) => Bound::Navigate(navigation.clone(), columns_of(&navigation.value)),
+                Binding::AggregateRows { of, function, running } => Bound::Aggregate {
+                    of: of.clone(),
+                    running: *running,
+                    columns: columns_of(&function.expressions()),
+                    function: Aggregates::new(std::slice::from_ref(function), &[], input, &[])?,
+                },
+                Binding::MatchNumber => Bound::MatchNumber,
+                other => return Err(Error::bug(format!("{other:?} is not for the rows of a match"))),
+            })
+        });
+        Ok(RowBinder { schema: bindings_schema(input, time, bindings)?, bound: bound.collect::<Result<_>>()?, names: names.to_vec() })
+    }
+
+    /// How many rows before the start of a match it may look at, and how many behind its end.
+    pub(super) fn reach(&self) -> (usize, usize) {
+        let shifts =
+            || self.bound.iter().filter_map(|bound| if let Bound::Navigate(navigation, _) = bound { Some(navigation.shift) } else { None });
+        let back = shifts().min().unwrap_or(0).min(0).unsigned_abs() as usize;
+        (back, shifts().max().unwrap_or(0).max(0) as usize)
+    }
+
+    /// Are all bindings about rows at some distance from the current one, whatever the match?
+    pub(super) fn is_local(&self, label: usize) -> bool {
+        let own = |of: &Labels| of.as_ref().is_none_or(|of| of.contains(&label));
+        self.bound.iter().all(|bound| match bound {
+            Bound::Navigate(navigation, _) => {
+                navigation.end == End::Last && navigation.skip == 0 && own(&navigation.of) && navigation.value.is_some()
+            }
+            Bound::Aggregate { .. } | Bound::MatchNumber => false,
+        })
+    }
+
+    /// One row per context: the current row's columns, then the bindings.
+    pub(super) fn bind(&self, contexts: &[Context<'_>], unmatched: &[Handle], columns: &[usize], rows: &KeptRows) -> Result<RecordBatch> {
+        let current: Vec<Handle> =
+            contexts.iter().zip(unmatched).map(|(context, other)| context.current.map_or(*other, |at| context.rows[at].event)).collect();
+        let mut all = rows.gather_columns(&current, columns)?.columns().to_vec();
+        for bound in &self.bound {
+            all.push(self.column(bound, contexts, rows)?);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(contexts.len()));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), all, &options)?)
+    }
+
+    fn column(&self, bound: &Bound, contexts: &[Context<'_>], rows: &KeptRows) -> Result<ArrayRef> {
+        match bound {
+            Bound::MatchNumber => Ok(Arc::new(Int64Array::from_iter(contexts.iter().map(|context| context.number)))),
+            Bound::Navigate(navigation, columns) => {
+                let found = |context: &Context<'_>| -> Option<usize> {
+                    let within = context.find(&navigation.of, navigation.end, navigation.skip, navigation.running)?;
+                    usize::try_from((context.start + within) as i64 + navigation.shift).ok()
+                };
+                let Some(value) = &navigation.value else {
+                    let label = |context: &Context<'_>| {
+                        let label = context.labels.get(found(context)?.checked_sub(context.start)?)?;
+                        Some(self.names[*label as usize].as_str())
+                    };
+                    return Ok(Arc::new(StringViewArray::from_iter(contexts.iter().map(label))));
+                };
+                let handle = |context: &Context<'_>| found(context).and_then(|at| context.rows.get(at)).map_or(NO_ROW, |row| row.event);
+                let handles: Vec<Handle> = contexts.iter().map(handle).collect();
+                evaluate(value, &handles, columns, rows)
+            }
+            Bound::Aggregate { of, function, running, columns } => {
+                let mut accumulators = function.accumulators()?;
+                let (mut handles, mut groups) = (Vec::new(), Vec::new());
+                for (group, context) in contexts.iter().enumerate() {
+                    let until = match (context.current, running) {
+                        (Some(current), true) => (current + 1).saturating_sub(context.start).min(context.labels.len()),
+                        _ => context.labels.len(),
+                    };
+                    for (at, label) in context.labels[..until].iter().enumerate() {
+                        if of.as_ref().is_none_or(|of| of.contains(&(*label as usize))) {
+                            handles.push(context.rows[context.start + at].event);
+                            groups.push(group);
+                        }
+                    }
+                }
+                let batch = rows.gather_columns(&handles, columns)?;
+                accumulators.update(&arguments(function, &batch)?, &groups, contexts.len())?;
+                accumulators.take_results()?.into_iter().next().ok_or_else(|| Error::bug("an aggregate without a result"))
+            }
+        }
+    }
+}
+
+fn evaluate(value: &Expr, handles: &[Handle], columns: &[usize], rows: &KeptRows) -> Result<ArrayRef> {
+    let batch = rows.gather_columns(handles, columns)?;
+    let values = value.evaluate(&batch)?.into_array(handles.len())?;
+    if !handles.contains(&NO_ROW) {
+        return Ok(values);
+    }
+    let missing = BooleanArray::from(handles.iter().map(|handle| *handle == NO_ROW).collect::<Vec<_>>());
+    Ok(arrow::compute::nullif(&values, &missing)?)
+}

@@ -1,0 +1,456 @@
+//! MATCH_RECOGNIZE at work: per partition the rows that may still matter, and a backtracking search in preference order from
+//! the next possible start. A search that would need a row that has not come is put off until it has.
+//!
+//! ```text
+//!  rows kept:  ·  ·  [start … tried …]  ·  ·
+//!                     └ search: the first way in preference order that fits ─▶ match ─▶ rows out ─▶ skip ─▶ next start
+//! ```
+
+use std::collections::VecDeque;
+
+use ahash::RandomState;
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_expr::utils::collect_columns;
+use hashbrown::HashMap;
+
+use crate::error::{Error, Result};
+use crate::operator::OUTPUT_ROWS;
+use crate::operator::pattern::PatternSpec;
+use crate::operator::pattern::bind::{emitted, truth};
+use crate::operator::pattern::conditions::{ConditionId, Conditions};
+use crate::operator::pattern::executor::{Executor, Loaded, Rows, Saved, Shared};
+use crate::operator::pattern::kept_rows::{Handle, KeptRows, NO_ROW};
+use crate::operator::pattern::row_bind::{Context, PartitionRow, RowBinder};
+use crate::operator::pattern::row_pattern::{Op, Program, RowPattern, RowSkip, RowsPerMatch};
+use crate::operator::pattern::spec::{Binding, Expr, Order, Rule};
+use crate::operator::pattern::timers::Timer;
+
+/// Version of the saved form.
+const VERSION: i64 = 1;
+/// Most ways that one search tries before it is given up as hopeless.
+const MAX_TRIED: usize = 10_000_000;
+
+/// What a variable must be.
+#[derive(Debug)]
+enum Define {
+    Anything,
+    /// Reads the row only.
+    Row(ConditionId),
+    /// Reads the row and rows at fixed distances: the same whatever the match.
+    Local(BoundDefine),
+    /// Reads the match.
+    Match(BoundDefine),
+}
+
+#[derive(Debug)]
+struct BoundDefine {
+    binder: RowBinder,
+    expr: Expr,
+    columns: Vec<usize>,
+}
+
+/// The rows of a key.
+#[derive(Debug, Default)]
+struct Partition {
+    rows: VecDeque<PartitionRow>,
+    /// Number of the first of `rows` within the partition.
+    base: u64,
+    /// Where the next match may begin, among `rows`.
+    next: usize,
+    /// Before this no row is shown as unmatched: it was in a match.
+    shown: usize,
+    /// Number of the last match.
+    number: i64,
+}
+
+/// A match to be emitted.
+struct Matched {
+    slot: u32,
+    start: usize,
+    labels: Vec<u16>,
+    /// Per row: is it excluded?
+    excluded: Vec<bool>,
+    /// None: an unmatched row.
+    number: Option<i64>,
+}
+
+/// How a search ended.
+enum Outcome {
+    Match {
+        labels: Vec<u16>,
+        excluded: Vec<bool>,
+    },
+    Nothing,
+    /// It needs a row that has not come.
+    Open,
+}
+
+/// MATCH_RECOGNIZE over one stream.
+pub(super) struct RowMatches {
+    rule: u32,
+    name: String,
+    pattern: RowPattern,
+    program: Program,
+    define: Vec<Define>,
+    measures: RowBinder,
+    columns: Vec<Expr>,
+    /// Columns of the input that the measures read of the current row.
+    needed: Vec<usize>,
+    schema: SchemaRef,
+    /// Rows looked at before the start of a match.
+    back: usize,
+    /// Must a partition be remembered when it has no rows?
+    remembered: bool,
+    partitions: HashMap<u32, Partition, RandomState>,
+}
+
+/// A way not tried yet.
+struct Way {
+    at: u32,
+    row: usize,
+    excluding: bool,
+    marks: Box<[usize]>,
+}
+
+impl RowMatches {
+    /// MATCH_RECOGNIZE over `input`, emitting rows of `schema`; what variables ask of a row alone becomes part of `conditions`.
+    pub(super) fn new(number: u32, rule: &Rule, pattern: &RowPattern, spec: &PatternSpec, conditions: &mut Conditions) -> Result<Self> {
+        let PatternSpec { input, time, order, schema, .. } = spec;
+        if *order != Order::EventTime {
+            return Err(Error::input(format!("'{}' matches rows in the order of event time only", rule.name)));
+        }
+        if pattern.variables.len() > 64 || pattern.define.len() != pattern.variables.len() {
+            return Err(Error::input(format!("'{}' has {} variables; at most 64 can be told apart", rule.name, pattern.variables.len())));
+        }
+        let mut define = Vec::new();
+        let mut back = 0;
+        for (label, condition) in pattern.define.iter().enumerate() {
+            let Some(condition) = condition else {
+                define.push(Define::Anything);
+                continue;
+            };
+            if condition.bindings.is_empty() {
+                define.push(Define::Row(conditions.add(&condition.expr)));
+                continue;
+            }
+            let binder = RowBinder::new(&condition.bindings, input, *time, &pattern.variables)?;
+            back = back.max(binder.reach().0);
+            let local = binder.is_local(label);
+            let columns = collect_columns(&condition.expr).iter().map(|column| column.index()).collect();
+            let bound = BoundDefine { binder, expr: condition.expr.clone(), columns };
+            define.push(if local { Define::Local(bound) } else { Define::Match(bound) });
+        }
+        let measures = RowBinder::new(&rule.emit.bindings, input, *time, &pattern.variables)?;
+        back = back.max(measures.reach().0);
+        let mut needed: Vec<usize> = rule.emit.columns.iter().flat_map(collect_columns).map(|column| column.index()).collect();
+        needed.retain(|column| *column < input.fields().len());
+        let program = Program::new(&pattern.regex)?;
+        let remembered = program.anchored || rule.emit.bindings.iter().any(|binding| matches!(binding, Binding::MatchNumber));
+        Ok(RowMatches {
+            rule: number,
+            name: rule.name.clone(),
+            pattern: pattern.clone(),
+            program,
+            define,
+            measures,
+            columns: rule.emit.columns.clone(),
+            needed,
+            schema: schema.clone(),
+            back,
+            remembered,
+            partitions: HashMap::with_hasher(RandomState::with_seeds(41, 42, 43, 44)),
+        })
+    }
+
+    /// Finds what can be found in the partitions of `slots`, emits it, and forgets the rows that no match can need.
+    fn look(&mut self, slots: &[u32], now: i64, shared: &mut Shared<'_>) -> Result<()> {
+        self.know(slots, now == i64::MAX, shared.kept)?;
+        let mut found = Vec::new();
+        for slot in slots {
+            let Some(mut partition) = self.partitions.remove(slot) else { continue };
+            let result = self.matches(*slot, &mut partition, now, shared, &mut found);
+            self.partitions.insert(*slot, partition);
+            result?;
+        }
+        self.emit(&found, shared)?;
+        for slot in slots {
+            self.forget(*slot, now, shared);
+        }
+        Ok(())
+    }
+
+    /// Works out which variables rows may be where that does not depend on the match.
+    fn know(&mut self, slots: &[u32], ended: bool, kept: &KeptRows) -> Result<()> {
+        for (label, define) in self.define.iter().enumerate() {
+            let Define::Local(define) = define else { continue };
+            let bit = 1_u64 << label;
+            let ahead = define.binder.reach().1;
+            let labels = [label as u16];
+            let (mut contexts, mut places) = (Vec::new(), Vec::new());
+            for slot in slots {
+                let Some(partition) = self.partitions.get(slot) else { continue };
+                let end = if ended { partition.rows.len() } else { partition.rows.len().saturating_sub(ahead) };
+                for at in (0..end).filter(|at| partition.rows[*at].known & bit == 0) {
+                    contexts.push(Context { rows: &partition.rows, start: at, labels: &labels, current: Some(at), number: None });
+                    places.push((*slot, at));
+                }
+            }
+            if contexts.is_empty() {
+                continue;
+            }
+            let values = define.holds(&contexts, kept)?;
+            for ((slot, at), value) in places.into_iter().zip(values.values()) {
+                let Some(row) = self.partitions.get_mut(&slot).and_then(|partition| partition.rows.get_mut(at)) else { continue };
+                row.known |= bit;
+                row.fits = if value { row.fits | bit } else { row.fits & !bit };
+            }
+        }
+        Ok(())
+    }
+
+    fn matches(&self, slot: u32, partition: &mut Partition, now: i64, shared: &mut Shared<'_>, found: &mut Vec<Matched>) -> Result<()> {
+        while partition.next < partition.rows.len() {
+            let start = partition.next;
+            match self.search(partition, now, shared.kept)? {
+                Outcome::Open => {
+                    if let Some(within) = self.pattern.within {
+                        let at = partition.rows[start].time.saturating_add(within);
+                        shared.timers.set(Timer { at, rule: self.rule, slot });
+                    }
+                    break;
+                }
+                Outcome::Nothing => {
+                    if start >= partition.shown {
+                        found.push(Matched { slot, start, labels: Vec::new(), excluded: Vec::new(), number: None });
+                    }
+                    partition.next += 1;
+                }
+                Outcome::Match { labels, excluded } => {
+                    partition.number += 1;
+                    partition.next = start + self.skip(&labels)?;
+                    partition.shown = partition.shown.max(start + labels.len().max(1));
+                    found.push(Matched { slot, start, labels, excluded, number: Some(partition.number) });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How far behind the start of a match the next may begin.
+    fn skip(&self, labels: &[u16]) -> Result<usize> {
+        if labels.is_empty() {
+            return Ok(1);
+        }
+        let fits = |to: &[usize], at: &usize| to.contains(&(labels[*at] as usize));
+        let target = match &self.pattern.skip {
+            RowSkip::ToNext => return Ok(1),
+            RowSkip::PastLast => return Ok(labels.len()),
+            RowSkip::ToFirst(to) => (0..labels.len()).find(|at| fits(to, at)),
+            RowSkip::ToLast(to) => (0..labels.len()).rev().find(|at| fits(to, at)),
+        };
+        let name = &self.name;
+        match target {
+            None => Err(Error::failed(format!("{name}: AFTER MATCH SKIP names a variable that has no row in the match"))),
+            Some(0) => Err(Error::failed(format!("{name}: AFTER MATCH SKIP leads to the first row of the match: it would never end"))),
+            Some(at) => Ok(at),
+        }
+    }
+
+    /// The first way in preference order that fits from the next start.
+    fn search(&self, partition: &Partition, now: i64, kept: &KeptRows) -> Result<Outcome> {
+        let start = partition.next;
+        let rows = &partition.rows;
+        // No row from here on can be in the match.
+        let deadline = self.pattern.within.map(|within| rows[start].time.saturating_add(within));
+        let end = deadline.map_or(rows.len(), |deadline| rows.partition_point(|row| row.time < deadline));
+        let ended = now == i64::MAX;
+        let closed = ended || end < rows.len() || deadline.is_some_and(|deadline| now >= deadline);
+        let mut labels: Vec<u16> = Vec::new();
+        let mut excluded: Vec<bool> = Vec::new();
+        let marks = vec![usize::MAX; self.program.marks as usize].into_boxed_slice();
+        let mut stack = vec![Way { at: 0, row: start, excluding: false, marks }];
+        let mut tried = 0_usize;
+        let number = Some(partition.number + 1);
+        while let Some(Way { mut at, mut row, mut excluding, mut marks }) = stack.pop() {
+            labels.truncate(row - start);
+            excluded.truncate(row - start);
+            tried += 1;
+            if tried > MAX_TRIED {
+                return Err(Error::failed(format!(
+                    "{}: more than {MAX_TRIED} ways to match from one row; make the pattern less ambiguous",
+                    self.name
+                )));
+            }
+            loop {
+                match self.program.ops[at as usize] {
+                    Op::Split(first, second) => {
+                        stack.push(Way { at: second, row, excluding, marks: marks.clone() });
+                        at = first;
+                    }
+                    Op::Jump(to) => at = to,
+                    Op::Exclude(on) => (excluding, at) = (on, at + 1),
+                    Op::Mark(mark) => (marks[mark as usize], at) = (row, at + 1),
+                    Op::Again(mark, again, out) => at = if marks[mark as usize] == row { out } else { again },
+                    Op::Start if partition.base + row as u64 == 0 => at += 1,
+                    Op::Start => break,
+                    Op::End if row < rows.len() => break,
+                    Op::End if ended => at += 1,
+                    Op::End => return Ok(Outcome::Open),
+                    Op::Label(_) if row >= end && closed => break,
+                    Op::Label(_) if row >= end => return Ok(Outcome::Open),
+                    Op::Label(label) => {
+                        labels.push(label);
+                        match self.fits(label, Context { rows, start, labels: &labels, current: Some(row), number }, ended, kept)? {
+                            None => return Ok(Outcome::Open),
+                            Some(false) => break,
+                            Some(true) => {
+                                excluded.push(excluding);
+                                (row, at) = (row + 1, at + 1);
+                            }
+                        }
+                    }
+                    Op::Accept if row + self.measures.reach().1 > rows.len() && !ended => return Ok(Outcome::Open),
+                    Op::Accept => return Ok(Outcome::Match { labels, excluded }),
+                }
+            }
+        }
+        Ok(Outcome::Nothing)
+    }
+
+    /// May the current row be `label`? None: that depends on rows that have not come.
+    fn fits(&self, label: u16, context: Context<'_>, ended: bool, kept: &KeptRows) -> Result<Option<bool>> {
+        let Some(row) = context.current else { return Ok(Some(false)) };
+        let (bit, own) = (1_u64 << label, &context.rows[row]);
+        match &self.define[label as usize] {
+            Define::Anything => Ok(Some(true)),
+            Define::Row(_) => Ok(Some(own.fits & bit != 0)),
+            Define::Local(_) => Ok((own.known & bit != 0).then_some(own.fits & bit != 0)),
+            Define::Match(define) if !ended && row + define.binder.reach().1 >= context.rows.len() => Ok(None),
+            Define::Match(define) => Ok(Some(define.holds(&[context], kept)?.value(0))),
+        }
+    }
+
+    /// Emits the rows of matches.
+    fn emit(&self, found: &[Matched], shared: &mut Shared<'_>) -> Result<()> {
+        let (mut contexts, mut others) = (Vec::new(), Vec::new());
+        for matched in found {
+            let Some(partition) = self.partitions.get(&matched.slot) else { continue };
+            let Matched { start, labels, number, .. } = matched;
+            let one = |current: Option<usize>| Context { rows: &partition.rows, start: *start, labels, current, number: *number };
+            let mut push = |current: Option<usize>| {
+                contexts.push(one(current));
+                others.push(partition.rows[*start].event);
+            };
+            let (empty, unmatched) = match self.pattern.rows {
+                RowsPerMatch::One => (true, false),
+                RowsPerMatch::All { empty, unmatched } => (empty, unmatched),
+            };
+            match (number, self.pattern.rows) {
+                (None, _) if unmatched => push(None),
+                (Some(_), _) if labels.is_empty() && empty => push(None),
+                (Some(_), RowsPerMatch::One) if !labels.is_empty() => push(Some(start + labels.len() - 1)),
+                (Some(_), RowsPerMatch::All { .. }) => {
+                    (0..labels.len()).filter(|at| !matched.excluded[*at]).for_each(|at| push(Some(start + at)));
+                }
+                _ => {}
+            }
+        }
+        for (contexts, others) in contexts.chunks(OUTPUT_ROWS).zip(others.chunks(OUTPUT_ROWS)) {
+            let bound = self.measures.bind(contexts, others, &self.needed, shared.kept)?;
+            shared.emitted.push(emitted(&self.columns, &bound, &self.schema)?);
+        }
+        Ok(())
+    }
+
+    /// Lets rows go that no match can need.
+    fn forget(&mut self, slot: u32, now: i64, shared: &mut Shared<'_>) {
+        let Some(partition) = self.partitions.get_mut(&slot) else { return };
+        let gone = partition.next.saturating_sub(self.back).min(partition.rows.len());
+        partition.rows.drain(..gone).for_each(|row| shared.kept.release(row.event));
+        partition.base += gone as u64;
+        partition.next -= gone;
+        partition.shown = partition.shown.saturating_sub(gone);
+        let done = partition.rows.is_empty() && partition.next == 0 && partition.shown == 0;
+        if done && (!self.remembered || now == i64::MAX) {
+            self.partitions.remove(&slot);
+            shared.release(slot);
+        }
+    }
+}
+
+impl BoundDefine {
+    fn holds(&self, contexts: &[Context<'_>], kept: &KeptRows) -> Result<arrow::array::BooleanArray> {
+        let others = vec![NO_ROW; contexts.len()];
+        truth(&self.expr, &self.binder.bind(contexts, &others, &self.columns, kept)?)
+    }
+}
+
+impl Executor for RowMatches {
+    fn on_rows(&mut self, rows: &Rows<'_>, shared: &mut Shared<'_>) -> Result<()> {
+        let mut slots: Vec<u32> = Vec::new();
+        for (row, slot) in rows.slots.iter().enumerate() {
+            if !self.partitions.contains_key(slot) {
+                shared.hold(*slot);
+                // What is still open when the input ends is decided then.
+                shared.timers.set(Timer { at: i64::MAX, rule: self.rule, slot: *slot });
+            }
+            let time = rows.times[row];
+            let (mut fits, mut known) = (0, 0);
+            for (label, define) in self.define.iter().enumerate() {
+                if let Define::Row(id) = define {
+                    known |= 1 << label;
+                    fits |= u64::from(rows.sets[*id].contains(row as u32)) << label;
+                }
+            }
+            let event = shared.kept.keep(row as u32, time);
+            self.partitions.entry(*slot).or_default().rows.push_back(PartitionRow { event, time, fits, known });
+            slots.push(*slot);
+        }
+        slots.sort_unstable();
+        slots.dedup();
+        let now = rows.times.last().copied().unwrap_or(i64::MIN);
+        self.look(&slots, now, shared)
+    }
+
+    fn on_timer(&mut self, slot: u32, now: i64, shared: &mut Shared<'_>) -> Result<()> {
+        self.look(&[slot], now, shared)
+    }
+
+    fn slots(&self) -> Vec<u32> {
+        let mut slots: Vec<u32> = self.partitions.keys().copied().collect();
+        slots.sort_unstable();
+        slots
+    }
+
+    /// Version, base, next, shown, number, then per row the event and what it fits.
+    fn save(&self, slot: u32, to: &mut Saved<'_>) {
+        let Some(partition) = self.partitions.get(&slot) else { return };
+        let Partition { base, next, shown, number, rows } = partition;
+        [VERSION, *base as i64, *next as i64, *shown as i64, *number, rows.len() as i64].into_iter().for_each(|word| to.word(word));
+        for row in rows {
+            to.event(row.event);
+            [row.time, row.fits as i64, row.known as i64].into_iter().for_each(|word| to.word(word));
+        }
+    }
+
+    fn load(&mut self, slot: u32, from: &mut Loaded<'_>, shared: &mut Shared<'_>) -> Result<()> {
+        let version = from.word()?;
+        if version != VERSION {
+            return Err(Error::corrupt(format!("the state of '{}' is of version {version}, this program reads {VERSION}", self.name)));
+        }
+        let (base, next, shown, number) = (from.word()? as u64, from.count()?, from.count()?, from.word()?);
+        let mut rows = VecDeque::new();
+        for _ in 0..from.count()? {
+            let event: Handle = from.event()?;
+            shared.kept.hold(event);
+            rows.push_back(PartitionRow { event, time: from.word()?, fits: from.word()? as u64, known: from.word()? as u64 });
+        }
+        shared.hold(slot);
+        shared.timers.set(Timer { at: i64::MAX, rule: self.rule, slot });
+        if let (Some(within), Some(first)) = (self.pattern.within, rows.get(next)) {
+            shared.timers.set(Timer { at: first.time.saturating_add(within), rule: self.rule, slot });
+        }
+        self.partitions.insert(slot, Partition { rows, base, next, shown, number });
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+//! The pattern operator: against cases from public test suites, and against a matcher that enumerates selections.
+
+mod cases;
+mod driver;
+mod expression;
+mod naive;
+mod random;
+mod row_cases;
+mod translate;
+mod windows;
