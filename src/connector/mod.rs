@@ -18,6 +18,7 @@ pub mod nexmark;
 pub mod options;
 pub mod print;
 pub mod registry;
+pub mod trouble;
 pub mod values;
 
 use async_trait::async_trait;
@@ -45,8 +46,10 @@ pub struct Partition {
 pub enum Read {
     /// Records.
     Chunk(Chunk),
-    /// Nothing new in the outside world: the idle clock may run (semantics.md 1).
+    /// Nothing new in the outside world: the idle clock may run.
     Idle,
+    /// The outside world cannot be asked for now: whether there is something new is not known, and the idle clock stands.
+    Away,
     /// The partition is bounded and has been read to its end.
     End,
 }
@@ -87,8 +90,26 @@ pub trait Reader: Send {
     /// The next chunk. Waits for new records at most some 10 ms before it says [`Read::Idle`], so that barriers get through.
     async fn read(&mut self) -> Result<Read>;
 
-    /// Where the next `read` will go on: after all chunks handed over.
+    /// Where the next `read` will go on: after all chunks handed over. Asked after every chunk: a few words, not a list.
     fn position(&self) -> Position;
+
+    /// What a checkpoint keeps of a position that this reader has told. A broker that cannot replay needs more than a
+    /// number: what it may deliver again. Not asked of a reader that has ended.
+    fn kept(&self, position: &Position) -> Position {
+        position.clone()
+    }
+
+    /// A checkpoint that keeps `position`, as this reader told it, is confirmed: it will never be gone back behind. Who
+    /// must tell the outside world (an acknowledgement) does it here.
+    async fn confirmed(&mut self, position: &Position) -> Result<()> {
+        _ = position;
+        Ok(())
+    }
+
+    /// So much waits to be confirmed that a checkpoint should not wait for its time.
+    fn wants_checkpoint(&self) -> bool {
+        false
+    }
 }
 
 /// What a writer made durable but not visible, in the connector's own words, kept in the manifest.

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{DataType, FieldRef};
 use parking_lot::Mutex;
 
+use super::trouble::Troubles;
 use super::{Sink, Source, blackhole, datagen, feed, filesystem, log, nexmark, print};
 use crate::error::{Error, Result, did_you_mean};
-use crate::format::FormatConfig;
+use crate::format::{ColumnOrigin, DecodeSpec, FormatConfig};
 use crate::log::Log;
+use crate::metrics::Metrics;
 
 /// Every connector that a table may name. `table` (a live table) is the planner's.
 pub const CONNECTORS: [&str; 8] =
@@ -27,6 +29,12 @@ pub struct Environment {
     pub log: LogHandle,
     /// Rows handed over by the embedding program.
     pub feeds: feed::Feeds,
+    /// Named brokers: the options of tables that say `'broker' = 'name'`.
+    pub brokers: Arc<BTreeMap<String, BTreeMap<String, String>>>,
+    /// What is wrong though work goes on: brokers that are away.
+    pub troubles: Troubles,
+    /// Counters.
+    pub metrics: Metrics,
     /// The run that the connectors work for.
     pub run: RunInfo,
 }
@@ -41,6 +49,9 @@ impl Environment {
             data_dir,
             log,
             feeds: feed::Feeds::default(),
+            brokers: Arc::default(),
+            troubles: Troubles::default(),
+            metrics: Metrics::default(),
             run: RunInfo { pipeline: pipeline.into(), unbounded: true },
         }
     }
@@ -109,11 +120,36 @@ pub struct ConfiguredSource {
     pub source: Arc<dyn Source>,
     /// What they hold.
     pub format: FormatConfig,
+    /// Metadata that only this connector knows: keys, and the types of their columns.
+    pub metadata: &'static [(&'static str, DataType)],
+}
+
+impl ConfiguredSource {
+    /// A source without metadata of its own.
+    pub fn new(source: Arc<dyn Source>, format: FormatConfig) -> Self {
+        ConfiguredSource { source, format, metadata: &[] }
+    }
+
+    /// Says of the columns that `spec` asks for which are the connector's own. Refused: a type that does not suit.
+    pub fn own_metadata(&self, spec: &mut DecodeSpec) -> Result<()> {
+        for column in spec.first.iter_mut().chain(&mut spec.rest) {
+            let ColumnOrigin::Metadata(key) = &column.from else { continue };
+            let Some((key, wanted)) = self.metadata.iter().find(|(name, _)| name == key) else { continue };
+            let text = |of: &DataType| matches!(of, DataType::Utf8 | DataType::Utf8View);
+            let given = column.field.data_type();
+            if given != wanted && !(text(given) && text(wanted)) {
+                let name = column.field.name();
+                return Err(Error::input(format!("column '{name}': the metadata '{key}' is {wanted}, not {given}")));
+            }
+            column.from = ColumnOrigin::Connector(key);
+        }
+        Ok(())
+    }
 }
 
 /// The source that a table declares. Touches nothing outside.
 pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<ConfiguredSource> {
-    match take_connector(&mut request)?.as_str() {
+    match take_connector(&mut request, env)?.as_str() {
         filesystem::NAME => filesystem::source(request, env),
         log::NAME => log::source(request, env),
         feed::NAME => feed::source(request, env),
@@ -126,7 +162,7 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
 
 /// The sink that a table declares. Touches nothing outside.
 pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn Sink>> {
-    match take_connector(&mut request)?.as_str() {
+    match take_connector(&mut request, env)?.as_str() {
         filesystem::NAME => filesystem::sink(request, env),
         log::NAME => log::sink(request, env),
         print::NAME => print::sink(&request),
@@ -143,7 +179,19 @@ pub fn dead_letters(topic: &str, env: &Environment) -> Arc<dyn Sink> {
     log::dead_letters(topic, env)
 }
 
-fn take_connector(request: &mut TableRequest<'_>) -> Result<String> {
+fn take_connector(request: &mut TableRequest<'_>, env: &Environment) -> Result<String> {
+    if let Some(name) = request.options.remove("broker") {
+        let Some(broker) = env.brokers.get(&name) else {
+            let near = did_you_mean(&name, env.brokers.keys().map(String::as_str));
+            return Err(Error::input(format!(
+                "table '{}': there is no broker '{name}' under 'brokers' in eagre.yaml{near}",
+                request.table
+            )));
+        };
+        for (key, value) in broker {
+            request.options.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
     request
         .options
         .remove("connector")

@@ -5,8 +5,8 @@
 //!  tick ─▶ barrier to every source ─▶ … ─▶ every task reports ─┬─ cut: live tables publish
 //!                                                             └─ checkpoint: blocks ─▶ manifest ─▶ sinks commit
 //! ```
-//! Order of a checkpoint: barrier through everything, all writers prepared, manifest durable, sinks commit. A restart
-//! takes the newest manifest and repeats its commits.
+//! Order of a checkpoint: barrier through everything, all writers prepared, manifest durable, sinks commit, sources are
+//! told (and acknowledge what they have read). A restart takes the newest manifest and repeats its commits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,6 +31,8 @@ use crate::state::manifest::{Manifest, OperatorEntry, SinkEntry, SourceEntry, Ta
 
 /// How long the cause of a broken channel is waited for: the task that failed speaks a moment after its channels close.
 const CAUSE_WAIT: Duration = Duration::from_secs(2);
+/// How long a pipeline that stops waits for its sources to acknowledge what its last checkpoint covers.
+const ACKNOWLEDGE_WAIT: Duration = Duration::from_secs(10);
 /// Cuts under way at once; a slow pipeline gets fewer cuts, not a queue of them.
 const CUTS_UNDER_WAY: usize = 2;
 
@@ -104,10 +106,12 @@ impl Coordinator {
         let mut finished: Reports = BTreeMap::new();
         let mut under_way: Vec<UnderWay> = Vec::new();
         // At most one; a coordinator that is dropped takes the writing of its checkpoint down with it.
-        let mut persisting: JoinSet<Result<()>> = JoinSet::new();
+        let mut persisting: JoinSet<Result<u64>> = JoinSet::new();
         let mut stopping = false;
         // Why it stops, where nobody asked for it.
         let mut too_large = None;
+        // A source cannot wait for the next checkpoint's time.
+        let mut wanted = false;
         let mut checkpoint_tick =
             tokio::time::interval_at(tokio::time::Instant::now() + self.checkpoint_interval, self.checkpoint_interval);
         checkpoint_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -140,6 +144,7 @@ impl Coordinator {
                 continue;
             }
             if stopping && under_way.is_empty() && persisting.is_empty() {
+                self.acknowledged().await;
                 return too_large.map_or(Ok(Ended::Stopped), Err);
             }
             if !stopping && let Some(error) = self.names.limit.watch() {
@@ -149,11 +154,16 @@ impl Coordinator {
                 continue;
             }
             let checkpointing = !persisting.is_empty() || under_way.iter().any(|u| u.barrier.checkpoint);
+            if wanted && !stopping && !checkpointing {
+                wanted = false;
+                checkpoint_tick.reset_immediately();
+            }
             tokio::select! {
                 biased;
                 event = self.events.recv() => match event {
                     None => return Err(Error::bug("all tasks are gone without a word")),
                     Some(TaskEvent::Failed(error)) => return Err(self.cause(error).await),
+                    Some(TaskEvent::Wanted) => wanted = true,
                     Some(TaskEvent::Passed(task, barrier, report, source)) => {
                         if let Some(found) = under_way.iter_mut().find(|u| u.barrier.epoch == barrier.epoch) {
                             found.waiting.remove(&task);
@@ -167,7 +177,11 @@ impl Coordinator {
                         finished.insert(task, (report, source));
                     }
                 },
-                written = written(&mut persisting), if !persisting.is_empty() => written?,
+                written = written(&mut persisting), if !persisting.is_empty() => {
+                    if let Some(epoch) = written? {
+                        self.send(Command::Confirmed(epoch)).await;
+                    }
+                }
                 changed = self.stop.changed(), if !stopping => {
                     if changed.is_err() || *self.stop.borrow() {
                         stopping = true;
@@ -209,6 +223,14 @@ impl Coordinator {
         }
     }
 
+    /// Waits until the sources have acknowledged the last checkpoint, and have gone.
+    async fn acknowledged(&self) {
+        let gone = futures::future::join_all(self.commands.iter().map(|(_, source)| source.closed()));
+        if tokio::time::timeout(ACKNOWLEDGE_WAIT, gone).await.is_err() {
+            tracing::warn!("a source did not acknowledge its last records in time; they may be delivered again");
+        }
+    }
+
     /// The end of a bounded run: a last checkpoint, the last commits, final names.
     async fn finish(&mut self, finished: Reports) -> Result<Ended> {
         let epoch = self.next_epoch;
@@ -241,11 +263,11 @@ impl Coordinator {
     }
 }
 
-/// Waits for the checkpoint being written, if there is one.
-async fn written(persisting: &mut JoinSet<Result<()>>) -> Result<()> {
+/// Waits for the checkpoint being written, if there is one; returns its epoch.
+async fn written(persisting: &mut JoinSet<Result<u64>>) -> Result<Option<u64>> {
     match persisting.join_next().await {
-        Some(done) => done.map_err(|e| Error::bug("writing a checkpoint stopped").because(e))?,
-        None => Ok(()),
+        Some(done) => done.map_err(|e| Error::bug("writing a checkpoint stopped").because(e))?.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -263,8 +285,8 @@ fn carry(finished: &mut Reports, reports: &mut Reports) {
     }
 }
 
-/// Makes a checkpoint durable, then commits the sinks.
-async fn persist(names: Arc<Names>, epoch: u64, reports: Reports, finished: bool) -> Result<()> {
+/// Makes a checkpoint durable, then commits the sinks; returns its epoch.
+async fn persist(names: Arc<Names>, epoch: u64, reports: Reports, finished: bool) -> Result<u64> {
     let started = Instant::now();
     let mut sources: BTreeMap<NodeId, Vec<serde_json::Value>> = BTreeMap::new();
     let mut operators: BTreeMap<NodeId, BTreeMap<String, TableEntry>> = BTreeMap::new();
@@ -340,7 +362,7 @@ async fn persist(names: Arc<Names>, epoch: u64, reports: Reports, finished: bool
     set("eagre_checkpoint_epoch", epoch as i64);
     set("eagre_checkpoint_bytes", written as i64);
     set("eagre_checkpoint_time_ms", started.elapsed().as_millis() as i64);
-    Ok(())
+    Ok(epoch)
 }
 
 /// Name and fingerprint of the table of dead letters in a manifest: no node of the graph.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::connector::{Partition, Position, Read};
+use crate::connector::{Partition, Position, Read, Reader};
 use crate::dataflow::align::Pace;
 use crate::dataflow::chain::Chain;
 use crate::dataflow::dead_letter::DeadLetter;
@@ -34,6 +34,8 @@ pub enum Command {
     Barrier(Barrier),
     /// Send this barrier on and read no more: the pipeline stops behind it.
     Stop(Barrier),
+    /// The checkpoint of this epoch is confirmed.
+    Confirmed(u64),
 }
 
 /// Where a partition stands at a barrier.
@@ -105,6 +107,10 @@ struct State {
     position: Option<Position>,
     ended: bool,
     last_epoch: u64,
+    /// Checkpoints not yet confirmed, and where the reader stood at their barriers.
+    unconfirmed: VecDeque<(u64, Position)>,
+    /// A checkpoint before its time has been asked for, and its barrier has not come yet.
+    wanted: bool,
     /// Since when there has been nothing to read.
     idle_since: Option<Instant>,
     idle_told: bool,
@@ -128,6 +134,8 @@ impl SourceTask {
             position: restored.as_ref().and_then(|r| r.position.clone()),
             ended: restored.as_ref().is_some_and(|r| r.ended),
             last_epoch: self.epoch,
+            unconfirmed: VecDeque::new(),
+            wanted: false,
             idle_since: None,
             idle_told: false,
             small_since: None,
@@ -144,23 +152,30 @@ impl SourceTask {
         let mut ahead: VecDeque<Ahead> = VecDeque::new();
         loop {
             while let Ok(command) = self.commands.try_recv() {
-                if self.obey(command, &mut state).await? {
+                if self.obey(command, &mut state, &mut reader).await? {
                     return Ok(());
                 }
             }
+            if !state.wanted && reader.as_ref().is_some_and(|reader| reader.wants_checkpoint()) {
+                state.wanted = true;
+                tell(&self.events, TaskEvent::Wanted).await;
+            }
             let may_read = self.pace.as_ref().is_none_or(Pace::may_read);
-            if let (Some(open), true) = (&mut reader, may_read && ahead.len() < self.ahead) {
+            let reads = reader.is_some() && may_read && ahead.len() < self.ahead;
+            if reads {
                 if let Some(pause) = self.limit.pause()
-                    && self.wait(pause, &mut state).await?
+                    && self.wait(pause, &mut state, &mut reader).await?
                 {
                     return Ok(());
                 }
                 if let (Some(since), true) = (state.small_since.take(), gathers)
                     && let Some(left) = self.linger.checked_sub(since.elapsed())
-                    && self.wait(left, &mut state).await?
+                    && self.wait(left, &mut state, &mut reader).await?
                 {
                     return Ok(());
                 }
+            }
+            if let (Some(open), true) = (&mut reader, reads) {
                 match open.read().await? {
                     Read::Chunk(chunk) => {
                         state.idle_since = None;
@@ -183,7 +198,11 @@ impl SourceTask {
                         self.outlets.flush(&mut self.chain).await?;
                         continue;
                     }
-                    Read::Idle => {}
+                    Read::Away if ahead.is_empty() => {
+                        state.idle_since = None;
+                        continue;
+                    }
+                    Read::Idle | Read::Away => {}
                     Read::End => reader = None,
                 }
             }
@@ -197,7 +216,7 @@ impl SourceTask {
                 tokio::select! {
                     () = pace.moved() => {}
                     command = self.commands.recv() => match command {
-                        Some(command) => if self.obey(command, &mut state).await? { return Ok(()) },
+                        Some(command) => if self.obey(command, &mut state, &mut reader).await? { return Ok(()) },
                         None => return Err(Error::new(Kind::Interrupted, "the coordinator is gone")),
                     },
                 }
@@ -206,13 +225,13 @@ impl SourceTask {
     }
 
     /// Waits, and obeys what the coordinator says meanwhile. True: the task is to stop.
-    async fn wait(&mut self, how_long: Duration, state: &mut State) -> Result<bool> {
+    async fn wait(&mut self, how_long: Duration, state: &mut State, reader: &mut Option<Box<dyn Reader>>) -> Result<bool> {
         let until = tokio::time::Instant::now() + how_long;
         loop {
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
-                    Some(command) => if self.obey(command, state).await? { return Ok(true) },
+                    Some(command) => if self.obey(command, state, reader).await? { return Ok(true) },
                     None => return Err(Error::new(Kind::Interrupted, "the coordinator is gone")),
                 },
                 () = tokio::time::sleep_until(until) => return Ok(false),
@@ -318,21 +337,36 @@ impl SourceTask {
         Ok(())
     }
 
-    /// Sends the barrier on. True: the task is to stop.
-    async fn obey(&mut self, command: Command, state: &mut State) -> Result<bool> {
+    /// Sends the barrier on. True: the task has stopped.
+    async fn obey(&mut self, command: Command, state: &mut State, reader: &mut Option<Box<dyn Reader>>) -> Result<bool> {
         let (barrier, stop) = match command {
             Command::Barrier(barrier) => (barrier, false),
             Command::Stop(barrier) => (barrier, true),
+            Command::Confirmed(epoch) => {
+                confirm(epoch, state, reader).await?;
+                return Ok(false);
+            }
         };
         state.last_epoch = barrier.epoch;
+        if barrier.checkpoint {
+            state.wanted = false;
+            state.unconfirmed.extend(state.position.clone().map(|position| (barrier.epoch, position)));
+        }
         let report = self.chain.barrier(barrier)?;
         self.outlets.flush(&mut self.chain).await?;
         self.outlets.broadcast(Message::Barrier(barrier)).await?;
-        let source = self.report(state);
+        let source = self.report(state, if barrier.checkpoint { reader.as_deref() } else { None });
         tell(&self.events, TaskEvent::Passed(self.task, barrier, report, Some(source))).await;
         if stop {
             // The channels stay open until the coordinator has heard from everybody and takes the tasks down.
-            std::future::pending::<()>().await;
+            while let Some(command) = self.commands.recv().await {
+                if let Command::Confirmed(epoch) = command {
+                    confirm(epoch, state, reader).await?;
+                    if epoch >= barrier.epoch {
+                        break;
+                    }
+                }
+            }
         }
         Ok(stop)
     }
@@ -347,19 +381,33 @@ impl SourceTask {
         let report = self.chain.barrier(Barrier { epoch: state.last_epoch + 1, checkpoint: true })?;
         self.outlets.flush(&mut self.chain).await?;
         self.outlets.broadcast(Message::End).await?;
-        let source = self.report(&state);
+        let source = self.report(&state, None);
         tell(&self.events, TaskEvent::Finished(self.task, report, Some(source))).await;
         Ok(())
     }
 
-    fn report(&self, state: &State) -> SourceReport {
+    /// Where the partition stands; with a reader as a checkpoint keeps it.
+    fn report(&self, state: &State, reader: Option<&dyn Reader>) -> SourceReport {
+        let kept = |position: &Position| reader.map_or_else(|| position.clone(), |reader| reader.kept(position));
         SourceReport {
             node: self.node,
             partition: self.partition.clone(),
-            position: state.position.clone(),
+            position: state.position.as_ref().map(kept),
             watermark: state.watermark,
             ended: state.ended,
         }
+    }
+}
+
+/// Tells the reader that a checkpoint is confirmed, and with it all earlier ones.
+async fn confirm(epoch: u64, state: &mut State, reader: &mut Option<Box<dyn Reader>>) -> Result<()> {
+    let mut newest = None;
+    while state.unconfirmed.front().is_some_and(|(of, _)| *of <= epoch) {
+        newest = state.unconfirmed.pop_front();
+    }
+    match (newest, reader) {
+        (Some((_, position)), Some(reader)) => reader.confirmed(&position).await,
+        _ => Ok(()),
     }
 }
 

@@ -22,6 +22,8 @@ pub enum TaskEvent {
     Passed(TaskId, Barrier, Report, Option<SourceReport>),
     /// All inputs have ended, everything is emitted and prepared under the given epoch.
     Finished(TaskId, Report, Option<SourceReport>),
+    /// A source wants a checkpoint before its time.
+    Wanted,
     /// The task cannot go on.
     Failed(Error),
 }

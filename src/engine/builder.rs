@@ -137,7 +137,9 @@ impl Builder {
         let name = self.project.pipeline(&settings)?;
         let checkpoints = Checkpoints::new(Store::open(&self.project.checkpoint_dir(&settings)?)?);
         let metrics = Metrics::default();
-        let environment = Environment::new(&self.project.base_dir, self.project.data_dir(&settings), &name);
+        let mut environment = Environment::new(&self.project.base_dir, self.project.data_dir(&settings), &name);
+        environment.metrics = metrics.clone();
+        environment.brokers = Arc::new(self.project.settings.brokers()?);
         let tables = Tables::new(metrics.clone());
         let live = Registering { tables: &tables };
         let outside = Connected { environment: &environment, live: &live };

@@ -75,6 +75,9 @@ impl Plans {
     pub(crate) fn new(spec: &DecodeSpec, origin: impl Fn(&DecodeColumn) -> Result<Origin>) -> Result<Plans> {
         let mut slots = 0;
         let mut plan = |column: &DecodeColumn| -> Result<Plan> {
+            if let ColumnOrigin::Connector(key) = column.from {
+                return Ok(Plan::Beside(MetadataPlan::connector(&column.field, key)));
+            }
             Ok(match origin(column)? {
                 Origin::Cell(reading) => Plan::Cell(ColumnPlan::new(&column.field, &mut slots)?, reading),
                 Origin::Beside(key) => Plan::Beside(MetadataPlan::new(&column.field, &key)?),
@@ -233,5 +236,6 @@ pub(crate) fn payload_or_beside(column: &DecodeColumn, reading: &Arc<Reading>) -
     Ok(match &column.from {
         ColumnOrigin::Payload(_) => Origin::Cell(reading.clone()),
         ColumnOrigin::Metadata(key) => Origin::Beside(key.clone()),
+        ColumnOrigin::Connector(key) => Origin::Beside((*key).to_owned()),
     })
 }

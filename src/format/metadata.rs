@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, Int64Array, MapBuilder, MapFieldNames, StringViewBuilder, TimestampMicrosecondArray, new_null_array,
+    ArrayRef, BinaryBuilder, Int64Array, MapBuilder, MapFieldNames, StringViewBuilder, TimestampMicrosecondArray, UInt32Array,
+    new_null_array,
 };
-use arrow::compute::cast;
+use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, FieldRef, TimeUnit};
 
 use super::column::type_name;
@@ -25,6 +26,8 @@ enum Key {
     /// The record's key.
     OfRecord,
     Headers,
+    /// One that only the connector knows.
+    Connector(&'static str),
 }
 
 /// A metadata column.
@@ -63,6 +66,11 @@ impl MetadataPlan {
         Ok(MetadataPlan { key, field: field.clone() })
     }
 
+    /// The column of a key that only the connector knows.
+    pub(crate) fn connector(field: &FieldRef, key: &'static str) -> MetadataPlan {
+        MetadataPlan { key: Key::Connector(key), field: field.clone() }
+    }
+
     /// The column for `rows` of the records; NULL for lines of a file, which have nothing beside them but an offset.
     pub(crate) fn read(&self, chunk: &Chunk, records: &[Record], rows: &[u32]) -> Result<ArrayRef> {
         let data_type = self.field.data_type();
@@ -92,6 +100,13 @@ impl MetadataPlan {
             }
             Key::OfRecord => bytes_column(numbers().map(|number| framed.keys.get(number).and_then(Option::as_deref)), data_type)?,
             Key::Headers => headers(framed, numbers(), data_type)?,
+            Key::Connector(key) => match framed.beside.iter().find(|(name, _)| *name == key) {
+                Some((_, column)) => {
+                    let rows = UInt32Array::from_iter_values(numbers().map(|number| number as u32));
+                    cast(&take(column, &rows, None)?, data_type)?
+                }
+                None => return Err(Error::bug(format!("the connector brought no '{key}'"))),
+            },
         })
     }
 }

@@ -31,7 +31,7 @@ pub use raw::RawOptions;
 
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 
@@ -75,6 +75,8 @@ pub struct Framed {
     pub keys: Vec<Option<Bytes>>,
     /// Per record: its headers.
     pub headers: Vec<Vec<(String, Bytes)>>,
+    /// What only the connector knows (`routing_key`): columns of one entry a record, under their metadata keys.
+    pub beside: Vec<(&'static str, ArrayRef)>,
 }
 
 /// A record that could not be decoded.
@@ -195,6 +197,8 @@ pub enum ColumnOrigin {
     /// What the connector or the envelope knows under this key (`METADATA FROM 'key'`): `offset`, `partition`,
     /// `timestamp`, `key`, `headers`; with `cloudevents` also `type`, `id`, `source`, `subject`, `time`, ….
     Metadata(String),
+    /// What only this connector knows under this key: a column of [`Framed::beside`].
+    Connector(&'static str),
 }
 
 /// Key of an Arrow field's metadata that marks a sink's column as `METADATA FROM 'key'` and holds that key: an encoder

@@ -62,6 +62,7 @@ fn pick(columns: &[DecodeColumn], chunk: &Chunk, batch: &RecordBatch, kept: Opti
                     let rows: Vec<u32> = (0..batch.num_rows() as u32).collect();
                     MetadataPlan::new(&column.field, key)?.read(chunk, &records, &rows)?
                 }
+                ColumnOrigin::Connector(key) => return Err(Error::bug(format!("columns have nothing beside them, no '{key}'"))),
             };
             let array = match &filter {
                 Some(filter) => filter.filter(&array)?,

@@ -17,7 +17,7 @@ mod yaml;
 
 use std::path::{Path, PathBuf};
 
-pub use settings::{Layers, Origin, Settings, TimeZone};
+pub use settings::{Brokers, Layers, Origin, Settings, TimeZone};
 pub use size::Size;
 
 use crate::error::{Error, Place, Result, did_you_mean};

@@ -146,6 +146,12 @@ pub enum Origin {
     Flag,
 }
 
+/// What the keys of named brokers begin with: `brokers.shop.connector: kafka`.
+const BROKERS: &str = "brokers.";
+
+/// Named brokers: name -> the options that tables of `'broker' = 'name'` have unless they say otherwise.
+pub type Brokers = BTreeMap<String, BTreeMap<String, String>>;
+
 /// What was set, by whom and where.
 #[derive(Debug, Clone, Default)]
 pub struct Layers {
@@ -184,10 +190,38 @@ impl Layers {
         &self.without_effect
     }
 
+    /// The named brokers. What their options mean is known by their connectors.
+    pub fn brokers(&self) -> Result<Brokers> {
+        let mut brokers = Brokers::new();
+        let mut faults = Vec::new();
+        for (key, (_, value, place)) in &self.set {
+            let Some(rest) = key.strip_prefix(BROKERS) else { continue };
+            match rest.split_once('.').filter(|(name, option)| !name.is_empty() && !option.is_empty()) {
+                Some((name, option)) => _ = brokers.entry(name.to_owned()).or_default().insert(option.to_owned(), value.clone()),
+                None => faults.push(
+                    Error::input(format!("'{key}': a broker has options, as in brokers: {{ shop: {{ connector: kafka, … }} }}"))
+                        .at(place.clone()),
+                ),
+            }
+        }
+        for (name, options) in &brokers {
+            if !options.contains_key("connector") {
+                let place = self.set.iter().find(|(key, _)| key.starts_with(&format!("{BROKERS}{name}.")));
+                let fault = Error::input(format!("broker '{name}': 'connector' is missing; it says what the broker is (kafka, rabbitmq)"));
+                faults.push(place.map_or_else(|| Error::bug("a broker without options"), |(_, (.., place))| fault.at(place.clone())));
+            }
+        }
+        Error::all(faults).map_or(Ok(brokers), Err)
+    }
+
     /// The settings. Reports all faults, not only the first, each at its place.
     pub fn resolve(&self) -> Result<Settings> {
-        let mut values: BTreeMap<String, String> = self.set.iter().map(|(key, (_, value, _))| (key.clone(), value.clone())).collect();
+        let own = self.set.iter().filter(|(key, _)| !key.starts_with(BROKERS));
+        let mut values: BTreeMap<String, String> = own.map(|(key, (_, value, _))| (key.clone(), value.clone())).collect();
         let mut faults = Vec::new();
+        if let Err(fault) = self.brokers() {
+            faults.push(fault);
+        }
         loop {
             let fault = match crate::options::parse::<Settings>(&values) {
                 Ok(settings) if faults.is_empty() => return settings.checked(|key| self.place(key)),
@@ -315,6 +349,21 @@ mod tests {
         assert!(told.contains("eagre.yaml:1:1: unknown setting 'paralelism'; did you mean 'parallelism'?"), "{told}");
         assert!(told.contains("eagre.yaml:2:1: setting 'checkpoint.interval': 'soon' is not a duration"), "{told}");
         assert!(told.contains("eagre.yaml:3:1: setting 'table.local-time-zone': 'Europe/Berlin' is none of "), "{told}");
+    }
+
+    #[test]
+    fn brokers_have_names_and_options() {
+        let named = layers(&[
+            ("brokers.shop.connector", "kafka", Origin::File),
+            ("brokers.shop.properties.bootstrap.servers", "box:9092", Origin::File),
+            ("brokers.shop.properties.bootstrap.servers", "other:9092", Origin::Set),
+        ]);
+        named.resolve().unwrap();
+        assert_eq!(named.brokers().unwrap()["shop"]["properties.bootstrap.servers"], "other:9092");
+        let told = layers(&[("brokers.shop", "box:9092", Origin::File)]).resolve().unwrap_err().to_string();
+        assert!(told.starts_with("eagre.yaml:1:1: 'brokers.shop': a broker has options"), "{told}");
+        let told = layers(&[("brokers.shop.uri", "amqp://box", Origin::File)]).resolve().unwrap_err().to_string();
+        assert!(told.starts_with("eagre.yaml:1:1: broker 'shop': 'connector' is missing"), "{told}");
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Doors {
         let settings = engine.settings();
         let (claim, socket) = Claim::take(&engine.environment().data_dir)?;
         let queries = queries_of(engine)?;
-        let health = Health::new(engine.metrics().clone());
+        let health = Health::new(engine.metrics().clone(), engine.environment().troubles.clone());
         let mut waiting: Vec<BoxFuture<'static, ()>> = Vec::new();
         let (mut ports, mut tls) = (None, false);
         if serve {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use crate::connector::trouble::Troubles;
 use crate::metrics::Metrics;
 use crate::time::Watermark;
 
@@ -24,15 +25,10 @@ pub enum PipelineState {
 /// The state of the engine; cloning it is cheap, everybody may report to it.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
-    inner: Arc<Mutex<Inner>>,
+    /// Pipeline -> state.
+    pipelines: Arc<Mutex<BTreeMap<String, PipelineState>>>,
+    troubles: Troubles,
     metrics: Metrics,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    pipelines: BTreeMap<String, PipelineState>,
-    /// What is not as it should be, though work goes on: thing (`broker kafka-1:9092`) -> what about it.
-    troubles: BTreeMap<String, String>,
 }
 
 /// A report, as JSON.
@@ -50,41 +46,31 @@ pub struct Report {
 }
 
 impl Health {
-    /// Nothing runs yet; watermarks come from `metrics`.
-    pub fn new(metrics: Metrics) -> Self {
-        Health { inner: Arc::default(), metrics }
+    /// Nothing runs yet; watermarks come from `metrics`, what is wrong from `troubles`.
+    pub fn new(metrics: Metrics, troubles: Troubles) -> Self {
+        Health { pipelines: Arc::default(), troubles, metrics }
     }
 
     /// Pipeline `name` is now in this state.
     pub fn set(&self, name: impl Into<String>, state: PipelineState) {
-        self.inner.lock().pipelines.insert(name.into(), state);
-    }
-
-    /// Something is wrong with `thing`, but work goes on.
-    pub fn trouble(&self, thing: impl Into<String>, what: impl Into<String>) {
-        self.inner.lock().troubles.insert(thing.into(), what.into());
-    }
-
-    /// `thing` is as it should be again.
-    pub fn mended(&self, thing: &str) {
-        self.inner.lock().troubles.remove(thing);
+        self.pipelines.lock().insert(name.into(), state);
     }
 
     /// How things are.
     pub fn report(&self) -> Report {
-        let inner = self.inner.lock();
-        let failed = inner.pipelines.values().any(|state| matches!(state, PipelineState::Failed(_)));
+        let (pipelines, troubles) = (self.pipelines.lock().clone(), self.troubles.all());
+        let failed = pipelines.values().any(|state| matches!(state, PipelineState::Failed(_)));
         let marks = self.metrics.values().into_iter().filter(|(name, _, _)| name == "eagre_watermark_micros").map(|v| v.2);
         // A source without event time leaves its gauge at zero.
         let marks = marks.filter(|micros| *micros != 0);
         Report {
-            status: match (failed, inner.troubles.is_empty()) {
+            status: match (failed, troubles.is_empty()) {
                 (true, _) => "failed",
                 (false, false) => "degraded",
                 (false, true) => "ok",
             },
-            pipelines: inner.pipelines.clone(),
-            troubles: inner.troubles.clone(),
+            pipelines,
+            troubles,
             watermark: marks.min().map(|micros| Watermark(micros).to_string()),
         }
     }

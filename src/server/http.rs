@@ -340,6 +340,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::connector::trouble::Troubles;
     use crate::server::health::PipelineState;
     use crate::server::listen::listen;
     use crate::server::queries::QueryLimits;
@@ -351,6 +352,7 @@ mod tests {
         tables: Tables,
         writer: TableWriter,
         door: HttpDoor,
+        troubles: Troubles,
     }
 
     async fn open(token: Option<&str>) -> Open {
@@ -361,9 +363,10 @@ mod tests {
         let guard = Guard::new(token.map(str::to_owned), None).unwrap();
         let listener = listen("--http-listen", "127.0.0.1:0", &guard).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let door = HttpDoor { queries, health: Health::new(metrics.clone()), metrics, guard };
+        let troubles = Troubles::default();
+        let door = HttpDoor { queries, health: Health::new(metrics.clone(), troubles.clone()), metrics, guard };
         tokio::spawn(serve(listener, door.clone()));
-        Open { port, tables, writer, door }
+        Open { port, tables, writer, door, troubles }
     }
 
     async fn request(port: u16, path: &str, headers: &str) -> TcpStream {
@@ -415,10 +418,10 @@ mod tests {
         let (status, body) = got(open.port, "/health", "").await;
         assert_eq!(status, "200 OK");
         assert_eq!(body, r#"{"status":"ok","pipelines":{"shop":{"state":"running"}},"watermark":"1970-01-01T00:00:05Z"}"#);
-        open.door.health.trouble("broker k1:9092", "cannot be reached");
+        open.troubles.report("broker k1:9092", "cannot be reached");
         let (status, body) = got(open.port, "/health", "").await;
         assert!(status == "200 OK" && body.contains("degraded") && body.contains("broker k1:9092"), "{status} {body}");
-        open.door.health.mended("broker k1:9092");
+        open.troubles.mended("broker k1:9092");
         open.door.health.set("shop", PipelineState::Failed("disk full".into()));
         let (status, body) = got(open.port, "/health", "").await;
         assert!(status == "503 Service Unavailable" && body.contains("disk full"), "{status} {body}");

@@ -53,7 +53,7 @@ pub fn source(request: &TableRequest<'_>) -> Result<ConfiguredSource> {
     // The options make the rows: together they are what the source is.
     let what = if what.is_empty() { String::new() } else { format!("{} ", what.join(" ")) };
     let source = GeneratedSource::new(NAME, what, Arc::new(maker), schedule);
-    Ok(ConfiguredSource { source: Arc::new(source), format: FormatConfig::Rows })
+    Ok(ConfiguredSource::new(Arc::new(source), FormatConfig::Rows))
 }
 
 /// What options of fields begin with.

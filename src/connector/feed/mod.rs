@@ -130,5 +130,5 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
     };
     let options: options::Options = super::options::parse(NAME, &request.options)?;
     let feed = env.feeds.of(request.table);
-    Ok(ConfiguredSource { source: Arc::new(source::FeedSource::new(request.table, feed, options.partitions)), format })
+    Ok(ConfiguredSource::new(Arc::new(source::FeedSource::new(request.table, feed, options.partitions)), format))
 }

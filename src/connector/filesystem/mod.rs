@@ -57,7 +57,7 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
     let columns = Arc::new(Schema::new(request.columns.to_vec()));
     let headers = matches!(&format, FormatConfig::Csv(csv) if csv.header);
     let source = source::FilesystemSource::new(location, options.files, name, headers, columns)?;
-    Ok(ConfiguredSource { source: Arc::new(source), format })
+    Ok(ConfiguredSource::new(Arc::new(source), format))
 }
 
 /// The sink of a table.

@@ -35,7 +35,7 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
     let format = take_format(&mut request.options)?;
     let options: LogOptions = read::parse(NAME, &request.options)?;
     let source = source::LogSource::new(request.table, options, env)?;
-    Ok(ConfiguredSource { source: Arc::new(source), format })
+    Ok(ConfiguredSource::new(Arc::new(source), format))
 }
 
 /// The sink of a table.

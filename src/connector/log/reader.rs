@@ -68,6 +68,7 @@ impl Reader for LogReader {
             timestamps: records.timestamps,
             keys: records.keys,
             headers: records.headers,
+            beside: Vec::new(),
         };
         Ok(Read::Chunk(Chunk { records: Records::Framed(framed), base_offset, arrived_micros: now_micros() }))
     }

@@ -50,7 +50,7 @@ pub fn source(request: &TableRequest<'_>) -> Result<ConfiguredSource> {
         rate: Rate::per_second(options.rate),
     };
     let source = GeneratedSource::new(NAME, what.concat(), Arc::new(maker), schedule);
-    Ok(ConfiguredSource { source: Arc::new(source), format: FormatConfig::Rows })
+    Ok(ConfiguredSource::new(Arc::new(source), FormatConfig::Rows))
 }
 
 /// Makes the rows of a table.

@@ -88,6 +88,7 @@ impl FindEvents {
                     let from = if key == "data" { slots.data } else { slots.attribute(key) };
                     copies.push((from, planned.plan.slot));
                 }
+                ColumnOrigin::Connector(_) => {}
             }
         }
         let reads_data = !data.is_empty();

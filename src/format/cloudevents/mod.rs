@@ -100,6 +100,7 @@ impl CloudEventsOptions {
                     check_key(column, key)?;
                     Origin::Cell(envelope.clone())
                 }
+                ColumnOrigin::Connector(key) => Origin::Beside((*key).to_owned()),
             })
         })?;
         let find = find::FindEvents::new(spec, &plans, self.validation);

@@ -154,6 +154,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::connector::trouble::Troubles;
     use crate::error::Kind;
     use crate::metrics::Metrics;
     use crate::server::health::Health;
@@ -175,7 +176,7 @@ mod tests {
                 }
             })
         });
-        tokio::spawn(serve(listener, queries, Health::new(metrics), calls));
+        tokio::spawn(serve(listener, queries, Health::new(metrics, Troubles::default()), calls));
         claim
     }
 

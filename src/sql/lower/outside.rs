@@ -66,8 +66,9 @@ pub struct Connected<'a> {
 }
 
 impl Outside for Connected<'_> {
-    fn scan(&self, request: TableRequest<'_>, spec: DecodeSpec) -> Result<Scanned> {
+    fn scan(&self, request: TableRequest<'_>, mut spec: DecodeSpec) -> Result<Scanned> {
         let configured = registry::source(request, self.environment)?;
+        configured.own_metadata(&mut spec)?;
         let skips_undecodable = configured.format.skips_undecodable();
         Ok(Scanned { decoder: configured.format.decoder(spec)?, source: configured.source, skips_undecodable })
     }
