@@ -28,7 +28,7 @@
 //! | motion | [`dataflow`] | the only place where connectors and operators meet |
 //! | work | [`connector`], [`operator`], [`table`] | one concept a file; neighbours do not import each other |
 //! | bytes | [`format`](mod@format), [`log`], [`state`] | bytes to Arrow and back; the durable log; keyed state and checkpoint files |
-//! | words | [`event`], [`time`], [`options`], [`metrics`], [`error`] | nothing |
+//! | words | [`event`], [`time`], [`options`], [`yaml`], [`metrics`], [`error`] | nothing |
 //!
 //! ## Where is …?
 //!
@@ -95,3 +95,4 @@ pub mod sql;
 pub mod state;
 pub mod table;
 pub mod time;
+pub mod yaml;

@@ -1,6 +1,7 @@
 //! All integration tests in one binary: one link, one start.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
+mod brokers;
 mod cases;
 mod cli;
 mod digests;
@@ -11,5 +12,7 @@ mod kill;
 mod linger;
 mod log;
 mod patterns;
+mod rabbitmq;
 mod refused;
+mod topics;
 mod workload;

@@ -17,7 +17,9 @@ pub mod log;
 pub mod nexmark;
 pub mod options;
 pub mod print;
+pub mod rabbitmq;
 pub mod registry;
+pub mod topology;
 pub mod trouble;
 pub mod values;
 

@@ -8,15 +8,15 @@ use arrow::datatypes::{DataType, FieldRef};
 use parking_lot::Mutex;
 
 use super::trouble::Troubles;
-use super::{Sink, Source, blackhole, datagen, feed, filesystem, log, nexmark, print};
+use super::{Sink, Source, blackhole, datagen, feed, filesystem, log, nexmark, print, rabbitmq};
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::{ColumnOrigin, DecodeSpec, FormatConfig};
 use crate::log::Log;
 use crate::metrics::Metrics;
 
 /// Every connector that a table may name. `table` (a live table) is the planner's.
-pub const CONNECTORS: [&str; 8] =
-    [log::NAME, filesystem::NAME, feed::NAME, datagen::NAME, nexmark::NAME, print::NAME, blackhole::NAME, "table"];
+pub const CONNECTORS: [&str; 9] =
+    [log::NAME, rabbitmq::NAME, filesystem::NAME, feed::NAME, datagen::NAME, nexmark::NAME, print::NAME, blackhole::NAME, "table"];
 
 /// What a connector may use from its surroundings.
 #[derive(Debug, Clone)]
@@ -152,6 +152,7 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
     match take_connector(&mut request, env)?.as_str() {
         filesystem::NAME => filesystem::source(request, env),
         log::NAME => log::source(request, env),
+        rabbitmq::NAME => rabbitmq::source(request, env),
         feed::NAME => feed::source(request, env),
         datagen::NAME => datagen::source(&request),
         nexmark::NAME => nexmark::source(&request),
@@ -165,6 +166,7 @@ pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn 
     match take_connector(&mut request, env)?.as_str() {
         filesystem::NAME => filesystem::sink(request, env),
         log::NAME => log::sink(request, env),
+        rabbitmq::NAME => rabbitmq::sink(request, env),
         print::NAME => print::sink(&request),
         name @ (feed::NAME | datagen::NAME | nexmark::NAME) => Err(only(name, "read", request.table)),
         blackhole::NAME => blackhole::sink(&request),

@@ -5,6 +5,7 @@
 //! | `topics.list` | none | a list of [`TopicFigures`](super::TopicFigures) |
 //! | `topics.tail` | [`Tail`] | [`Tailed`]: a page, and the argument of the next call |
 //! | `topics.put` | [`Putting`]: some lines | [`Put`]: the argument of the next call, with its counts |
+//! | `topics.declare` | [`Declared`]: a topic that is to be there, or to be kept longer or shorter | nothing |
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -31,6 +32,17 @@ pub struct Putting {
     pub lines: String,
 }
 
+/// Argument of `topics.declare`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Declared {
+    /// The topic.
+    pub topic: String,
+    /// Its partitions when it is made; `None` = as many as a topic has that nobody declares.
+    pub partitions: Option<u32>,
+    /// How long its records are kept; `None` = for ever.
+    pub retention_micros: Option<i64>,
+}
+
 impl Log {
     /// Carries out the call of this name; `None` when it is none of the log's.
     pub async fn call(&self, name: &str, argument: Value) -> Option<Result<Value>> {
@@ -38,6 +50,7 @@ impl Log {
             "topics.list" => self.figures().and_then(|figures| answer(&figures)),
             "topics.tail" => self.call_tail(argument).await,
             "topics.put" => self.call_put(argument),
+            "topics.declare" => self.call_declare(argument),
             _ => return None,
         })
     }
@@ -46,6 +59,15 @@ impl Log {
         let mut next: Tail = asked("topics.tail", argument)?;
         let page = self.tail_lines(&mut next).await?;
         answer(&Tailed { page, next })
+    }
+
+    fn call_declare(&self, argument: Value) -> Result<Value> {
+        let Declared { topic, partitions, retention_micros } = asked("topics.declare", argument)?;
+        let made = self.topic_or_create(&topic, partitions, retention_micros)?;
+        if made.retention_micros() != retention_micros {
+            self.set_retention(&topic, retention_micros)?;
+        }
+        Ok(Value::Null)
     }
 
     fn call_put(&self, argument: Value) -> Result<Value> {

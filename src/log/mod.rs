@@ -30,7 +30,7 @@ mod topic;
 
 pub use append::{Appended, Batch};
 pub use block::{MAX_RECORD_BYTES, Record};
-pub use calls::{Putting, Tailed};
+pub use calls::{Declared, Putting, Tailed};
 pub use journal::TornTail;
 pub use lines::{Page, Put, Tail, TailFrom};
 pub use listing::TopicFigures;
@@ -150,9 +150,7 @@ impl Log {
         if partitions == 0 || partitions > MAX_PARTITIONS {
             return Err(Error::input(format!("topic '{name}' cannot have {partitions} partitions; expected 1 to {MAX_PARTITIONS}")));
         }
-        if let Some(retention) = retention_micros.filter(|r| *r <= 0) {
-            return Err(Error::input(format!("topic '{name}' cannot keep its records for {retention} microseconds; expected more than 0")));
-        }
+        check_retention(name, retention_micros)?;
         let definition = Definition { version: VERSION, partitions, retention_micros };
         let writer = self.shared.writer.lock();
         if let Some(topic) = self.shared.topics.read().get(name) {
@@ -185,6 +183,20 @@ impl Log {
             };
         }
         self.create_topic(name, partitions.unwrap_or(DEFAULT_PARTITIONS), retention_micros)
+    }
+
+    /// Keeps the records of a topic for so long from now on; `None` = for ever.
+    pub fn set_retention(&self, name: &str, retention_micros: Option<i64>) -> Result<()> {
+        check_retention(name, retention_micros)?;
+        let topic = self.topic(name)?;
+        let _writer = self.shared.writer.lock();
+        let definition = topic.definition_with(retention_micros);
+        let text = serde_json::to_vec(&definition).map_err(|e| Error::bug(format!("topic definition: {e}")))?;
+        let mut batch = self.shared.db.batch().durability(Some(PersistMode::SyncData));
+        batch.insert(&self.shared.index, keys::topic(name), text);
+        batch.commit().map_err(|e| self.fault("change a topic", e))?;
+        topic.set_retention(retention_micros);
+        Ok(())
     }
 
     /// All topics, by name.
@@ -287,6 +299,15 @@ fn mismatch(topic: &Topic, stated: u32) -> Error {
 pub fn now_micros() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn check_retention(topic: &str, retention_micros: Option<i64>) -> Result<()> {
+    match retention_micros.filter(|micros| *micros <= 0) {
+        Some(micros) => {
+            Err(Error::input(format!("topic '{topic}' cannot keep its records for {micros} microseconds; expected more than 0")))
+        }
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

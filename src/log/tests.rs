@@ -152,6 +152,21 @@ fn staged_rows_are_seen_from_their_commit_on_and_once() {
 }
 
 #[test]
+fn another_retention_holds_at_once_and_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path()).unwrap();
+    log.create_topic("t", 1, Some(5_000_000)).unwrap();
+    for retention in [Some(7_000_000), None] {
+        log.set_retention("t", retention).unwrap();
+        assert_eq!(log.topic("t").unwrap().retention_micros(), retention);
+    }
+    log.set_retention("t", Some(9_000_000)).unwrap();
+    assert!(log.set_retention("t", Some(0)).is_err() && log.set_retention("u", None).is_err());
+    drop(log);
+    assert_eq!(Log::open(dir.path()).unwrap().topic("t").unwrap().retention_micros(), Some(9_000_000));
+}
+
+#[test]
 fn retention_drops_whole_blocks_and_keeps_offsets() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path()).unwrap();

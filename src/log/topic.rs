@@ -1,7 +1,7 @@
 //! Topics: definition, partitions, and the bounds that readers follow.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -31,17 +31,24 @@ pub struct Topic(pub(super) Arc<Shared>);
 #[derive(Debug)]
 pub(super) struct Shared {
     name: String,
+    /// As it was made; its retention may be another by now.
     definition: Definition,
+    /// Microseconds that records are kept; [`FOR_EVER`] = for ever.
+    retention_micros: AtomicI64,
     /// Per partition: its bounds as readers may see them.
     bounds: Vec<watch::Sender<Bounds>>,
     /// Where the next record without a key goes.
     next: AtomicU32,
 }
 
+/// A retention without end.
+const FOR_EVER: i64 = i64::MAX;
+
 impl Topic {
     pub(super) fn new(name: &str, definition: Definition, bounds: Vec<Bounds>) -> Self {
         let bounds = bounds.into_iter().map(watch::Sender::new).collect();
-        Topic(Arc::new(Shared { name: name.to_owned(), definition, bounds, next: AtomicU32::new(0) }))
+        let retention_micros = AtomicI64::new(definition.retention_micros.unwrap_or(FOR_EVER));
+        Topic(Arc::new(Shared { name: name.to_owned(), definition, retention_micros, bounds, next: AtomicU32::new(0) }))
     }
 
     /// Its name.
@@ -56,7 +63,16 @@ impl Topic {
 
     /// Microseconds that records are kept; `None` = for ever.
     pub fn retention_micros(&self) -> Option<i64> {
-        self.0.definition.retention_micros
+        Some(self.0.retention_micros.load(Ordering::Relaxed)).filter(|micros| *micros != FOR_EVER)
+    }
+
+    /// Its definition with another retention.
+    pub(super) fn definition_with(&self, retention_micros: Option<i64>) -> Definition {
+        Definition { retention_micros, ..self.0.definition.clone() }
+    }
+
+    pub(super) fn set_retention(&self, retention_micros: Option<i64>) {
+        self.0.retention_micros.store(retention_micros.unwrap_or(FOR_EVER), Ordering::Relaxed);
     }
 
     /// The partition of a key: Kafka's murmur2, so that a key lies in the partition of the same number there.

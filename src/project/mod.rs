@@ -13,6 +13,7 @@ pub mod env;
 mod flink_keys;
 mod settings;
 mod size;
+pub mod topology;
 mod yaml;
 
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub const SETTINGS_FILE: &str = "eagre.yaml";
 pub const QUERIES: &str = "queries";
 
 /// Parts of a project that a later version reads: refused, rather than run as if they were not there.
-const LATER: [&str; 5] = ["topics.yaml", "contracts", "rules", "sagas", "tests"];
+const LATER: [&str; 4] = ["contracts", "rules", "sagas", "tests"];
 
 /// A project as it is on disk.
 #[derive(Debug, Clone)]

@@ -107,7 +107,7 @@ fn calls(engine: &Engine) -> Calls {
     Arc::new(move |name, arguments| {
         let log = log.clone();
         Box::pin(async move {
-            if !log.dir().is_dir() && name != "topics.put" {
+            if !log.dir().is_dir() && !matches!(name.as_str(), "topics.put" | "topics.declare") {
                 return Err(Error::unreachable("this engine has no log yet: nothing has been written to a topic"));
             }
             match log.open()?.call(&name, arguments).await {

@@ -1,0 +1,162 @@
+//! `eagre topics put`: lines of JSON into the embedded log or a broker, piece by piece.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::log::Topics;
+use crate::connector::rabbitmq::look::Look;
+use crate::error::{Error, Place, Result, did_you_mean};
+use crate::log::{Put, Putting};
+
+/// Bytes of lines that are put in one go.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Where lines go, and how many have.
+pub enum Goal<'a> {
+    /// A topic of the embedded log.
+    Log(&'a Topics, Put),
+    /// An exchange or a queue.
+    Rabbit(&'a Look, Rabbit),
+}
+
+/// What is put into RabbitMQ.
+pub struct Rabbit {
+    /// The exchange or the queue.
+    pub name: String,
+    /// The routing key of all messages.
+    pub routing_key: Option<String>,
+    /// The field of the objects that is the routing key instead.
+    pub key_field: Option<String>,
+    /// What the lines come from, for messages.
+    pub source: String,
+    /// Lines of it put so far.
+    pub lines: u64,
+    /// Messages put so far.
+    pub records: u64,
+}
+
+impl Goal<'_> {
+    /// Puts whole lines; how many records have been put in all.
+    async fn put(&mut self, text: String) -> Result<u64> {
+        match self {
+            Goal::Log(topics, put) => {
+                *put = topics.call("topics.put", &Putting { put: put.clone(), lines: text }).await?;
+                Ok(put.records)
+            }
+            Goal::Rabbit(look, rabbit) => {
+                let mut messages = Vec::new();
+                let mut fault = None;
+                for line in text.lines() {
+                    rabbit.lines += 1;
+                    let line = line.trim();
+                    if line.is_empty() {
+                        continue;
+                    }
+                    match rabbit.key_of(line) {
+                        Ok(key) => messages.push((key, line.as_bytes().to_vec())),
+                        Err(error) => {
+                            fault = Some(error.at(Place::text(&rabbit.source, rabbit.lines, 1)));
+                            break;
+                        }
+                    }
+                }
+                rabbit.records += look.put(&rabbit.name, messages).await?;
+                match fault {
+                    None => Ok(rabbit.records),
+                    Some(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    fn source(&self) -> &str {
+        match self {
+            Goal::Log(_, put) => &put.source,
+            Goal::Rabbit(_, rabbit) => &rabbit.source,
+        }
+    }
+
+    fn lines(&self) -> u64 {
+        match self {
+            Goal::Log(_, put) => put.lines,
+            Goal::Rabbit(_, rabbit) => rabbit.lines,
+        }
+    }
+}
+
+impl Rabbit {
+    /// The routing key of a line, which must be a JSON object.
+    fn key_of(&self, line: &str) -> Result<String> {
+        let put = self.records;
+        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line)
+            .map_err(|e| Error::input(format!("the line is no JSON object: {e}; the {put} messages of earlier pieces are put")))?;
+        match &self.key_field {
+            None => Ok(self.routing_key.clone().unwrap_or_default()),
+            Some(field) => match object.get(field) {
+                Some(serde_json::Value::String(text)) => Ok(text.clone()),
+                Some(other) => Ok(other.to_string()),
+                None => {
+                    let near = did_you_mean(field, object.keys().map(String::as_str));
+                    Err(Error::input(format!("the object has no field '{field}'{near}")))
+                }
+            },
+        }
+    }
+}
+
+/// Opens a file, or stdin for `-`: its name for people, and how many bytes will come, if known.
+pub fn open(file: &Path) -> Result<(Box<dyn Read + Send>, String, Option<u64>)> {
+    if file.as_os_str() == "-" {
+        return Ok((Box::new(std::io::stdin()), "stdin".to_owned(), None));
+    }
+    let source = file.display().to_string();
+    let unreadable = |e| Error::unreachable(format!("cannot read {source}")).because(e);
+    let opened = File::open(file).map_err(unreadable)?;
+    let bytes = opened.metadata().map_err(unreadable)?.len();
+    Ok((Box::new(opened), source, Some(bytes)))
+}
+
+/// Puts all lines of `input`, in pieces of whole lines; returns how many records.
+pub async fn put_all(mut into: Goal<'_>, input: impl Read, progress: &ProgressBar) -> Result<u64> {
+    let mut input = BufReader::with_capacity(PIECE_BYTES, input);
+    let mut piece = Vec::new();
+    let mut records = 0;
+    loop {
+        let read = input.read_until(b'\n', &mut piece);
+        let read = read.map_err(|e| Error::failed(format!("cannot read {}", into.source())).because(e))?;
+        // Whoever types, or a slow pipe, is not kept waiting for a piece to fill.
+        let rest_is_here = memchr::memchr(b'\n', input.buffer()).is_some();
+        if !piece.is_empty() && (piece.len() >= PIECE_BYTES || !rest_is_here) {
+            progress.inc(piece.len() as u64);
+            let at = into.lines() + 1;
+            let lines = String::from_utf8(std::mem::take(&mut piece))
+                .map_err(|e| Error::input(format!("{}: the lines from {at} on are no UTF-8 text", into.source())).because(e))?;
+            records = into.put(lines).await?;
+            progress.set_message(format!("{records} records"));
+        }
+        if read == 0 {
+            progress.finish_and_clear();
+            return Ok(records);
+        }
+    }
+}
+
+/// A progress line on a terminal; `bytes`: how many will come, if known.
+pub fn progress(bytes: Option<u64>) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match bytes {
+        Some(bytes) => (ProgressBar::new(bytes), "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {msg} eta {eta}"),
+        None => (ProgressBar::new_spinner(), "{spinner} {bytes} {bytes_per_sec} {msg}"),
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

@@ -1,0 +1,113 @@
+//! A consumer on a channel of a connection of its own, and what has come over it.
+
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt};
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, Consumer};
+use tokio::time::Instant;
+
+use super::connection::Broker;
+use crate::error::{Error, Kind, Result};
+
+/// How long a read waits for messages.
+pub const PATIENCE: Duration = Duration::from_millis(10);
+/// Payload bytes of a chunk, and messages of one, about.
+pub const CHUNK_BYTES: usize = 1 << 20;
+/// Messages of a chunk.
+pub const CHUNK_MESSAGES: usize = 4_096;
+
+/// A running consumer.
+pub struct Consuming {
+    queue: String,
+    channel: Channel,
+    consumer: Consumer,
+    /// Goes when it is dropped, and the consumer with it.
+    _connection: Connection,
+}
+
+impl Consuming {
+    /// Consumes `queue` with at most `prefetch` messages unacknowledged.
+    pub async fn start(
+        broker: &Broker,
+        connection: Connection,
+        queue: &str,
+        prefetch: u16,
+        arguments: Vec<(&str, AMQPValue)>,
+    ) -> Result<Self> {
+        let fault = |e| fault(broker, queue, e);
+        let channel = connection.create_channel().await.map_err(fault)?;
+        channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(fault)?;
+        let mut table = FieldTable::default();
+        for (name, value) in arguments {
+            table.insert(name.into(), value);
+        }
+        let options = BasicConsumeOptions::default();
+        let consumer = channel.basic_consume(short(queue)?, "".into(), options, table).await.map_err(fault)?;
+        Ok(Consuming { queue: queue.to_owned(), channel, consumer, _connection: connection })
+    }
+
+    /// The messages that are here; waits a moment for the first. An error: the connection, or the consumer, is gone.
+    pub async fn take(&mut self, broker: &Broker) -> Result<Vec<Delivery>> {
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        let until = Instant::now() + PATIENCE;
+        while taken.len() < CHUNK_MESSAGES && bytes < CHUNK_BYTES {
+            let next = if taken.is_empty() {
+                let Ok(next) = tokio::time::timeout_at(until, self.consumer.next()).await else { break };
+                next
+            } else {
+                let Some(next) = self.consumer.next().now_or_never() else { break };
+                next
+            };
+            match next {
+                Some(Ok(delivery)) => {
+                    bytes += delivery.data.len();
+                    taken.push(delivery);
+                }
+                // What came before it counts; the fault comes again.
+                _ if !taken.is_empty() => break,
+                Some(Err(error)) => return Err(fault(broker, &self.queue, error)),
+                None => return Err(Error::unreachable(format!("queue '{}': the broker has cancelled the consumer", self.queue))),
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Acknowledges all deliveries up to `tag`; when it returns the broker has heard it.
+    pub async fn acknowledge(&self, broker: &Broker, tag: u64) -> Result<u32> {
+        let fault = |e| fault(broker, &self.queue, e);
+        self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await.map_err(fault)?;
+        // An acknowledgement has no answer, but this has, and the broker answers in order.
+        depth(broker, &self.channel, &self.queue).await
+    }
+
+    /// Gives credit for further messages, where acknowledging means no more than that (streams).
+    pub async fn credit(&self, broker: &Broker, tag: u64) -> Result<()> {
+        let acked = self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await;
+        acked.map_err(|e| fault(broker, &self.queue, e))
+    }
+}
+
+/// Messages that wait in a queue. An error of kind [`Kind::Input`]: there is no such queue.
+pub async fn depth(broker: &Broker, channel: &Channel, queue: &str) -> Result<u32> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let found = channel.queue_declare(short(queue)?, passive, FieldTable::default()).await;
+    found.map(|queue| queue.message_count()).map_err(|e| fault(broker, queue, e))
+}
+
+/// Names of AMQP are at most 255 bytes long.
+pub fn short(name: &str) -> Result<lapin::types::ShortString> {
+    lapin::types::ShortString::try_new(name)
+        .map_err(|_| Error::input(format!("'{name}' is {} bytes long; names and keys of AMQP have at most 255", name.len())))
+}
+
+fn fault(broker: &Broker, queue: &str, error: lapin::Error) -> Error {
+    let fault = broker.fault(error);
+    match fault.kind() {
+        Kind::Input => Error::input(format!("queue '{queue}'")).because(fault),
+        _ => fault,
+    }
+}

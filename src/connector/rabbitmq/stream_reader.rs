@@ -1,0 +1,163 @@
+//! Reads a stream: from any offset, as often as one likes.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use lapin::types::AMQPValue;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::away::{Kept, Open};
+use super::connection::Broker;
+use super::consume::{Consuming, PATIENCE};
+use super::options::OnGap;
+use super::records::Gathered;
+use crate::connector::trouble::Troubles;
+use crate::connector::{Position, Read, Reader};
+use crate::error::{Error, Kind, Result};
+
+/// The argument and the header that hold an offset.
+const OFFSET: &str = "x-stream-offset";
+
+/// Where a reader stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamPosition {
+    /// Offset of the next message.
+    pub offset: i64,
+}
+
+/// Where to attach to a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Attach {
+    /// At the first message still there.
+    First,
+    /// Behind the last.
+    Next,
+    /// At the chunk that holds this time, seconds since 1970.
+    Time(u64),
+    /// At this offset.
+    Offset(i64),
+}
+
+impl Attach {
+    fn argument(&self) -> AMQPValue {
+        match self {
+            Attach::First => AMQPValue::LongString("first".into()),
+            Attach::Next => AMQPValue::LongString("next".into()),
+            Attach::Time(seconds) => AMQPValue::Timestamp(*seconds),
+            Attach::Offset(offset) => AMQPValue::LongLongInt(*offset),
+        }
+    }
+}
+
+/// Reads one stream.
+pub struct StreamReader {
+    broker: Arc<Broker>,
+    stream: String,
+    consuming: Kept<Consuming>,
+    open: Open<Consuming>,
+    /// Where to attach when it is opened again.
+    attach: Arc<Mutex<Attach>>,
+    /// The next message must be this one: not known before the first.
+    next: Option<i64>,
+    on_gap: OnGap,
+}
+
+impl StreamReader {
+    /// Attaches to `stream`.
+    pub async fn start(
+        broker: Arc<Broker>,
+        connection: lapin::Connection,
+        stream: &str,
+        prefetch: u16,
+        attach: Attach,
+        (on_gap, troubles): (OnGap, Troubles),
+    ) -> Result<Self> {
+        let next = if let Attach::Offset(offset) = attach { Some(offset) } else { None };
+        let argument = attach.argument();
+        let consuming = Consuming::start(&broker, connection, stream, prefetch, vec![(OFFSET, argument)]).await?;
+        let attach = Arc::new(Mutex::new(attach));
+        let open: Open<Consuming> = {
+            let (broker, stream, attach) = (broker.clone(), stream.to_owned(), attach.clone());
+            Arc::new(move || {
+                let (broker, stream, attach) = (broker.clone(), stream.clone(), attach.lock().argument());
+                async move {
+                    let connection = broker.connect().await?;
+                    Consuming::start(&broker, connection, &stream, prefetch, vec![(OFFSET, attach)]).await
+                }
+                .boxed()
+            })
+        };
+        let consuming = Kept::new(broker.clone(), troubles, consuming);
+        Ok(StreamReader { broker, stream: stream.to_owned(), consuming, open, attach, next, on_gap })
+    }
+
+    /// A message of this offset comes: is it to be handed over?
+    fn judge(&self, offset: i64) -> Result<bool> {
+        let Some(next) = self.next else { return Ok(true) };
+        if offset > next {
+            let gone = format!(
+                "stream '{}': retention has removed the messages {next} to {}, which are still to be read; the first there is {offset}",
+                self.stream,
+                offset - 1
+            );
+            match self.on_gap {
+                OnGap::Earliest => tracing::warn!("{gone}: {} messages are lost", offset - next),
+                OnGap::Fail => {
+                    return Err(Error::new(Kind::Failed, format!("{gone}. 'scan.on-gap'='earliest' goes on without them")));
+                }
+            }
+        }
+        // A stream hands out whole chunks: those before the wanted offset come along.
+        Ok(offset >= next)
+    }
+}
+
+#[async_trait]
+impl Reader for StreamReader {
+    async fn read(&mut self) -> Result<Read> {
+        let Some(consuming) = self.consuming.get() else {
+            self.consuming.reopen(&self.open, Instant::now() + PATIENCE).await?;
+            return Ok(Read::Away);
+        };
+        let taken = consuming.take(&self.broker).await;
+        let deliveries = match taken {
+            Ok(deliveries) => deliveries,
+            Err(error) => {
+                self.consuming.broke(error)?;
+                return Ok(Read::Away);
+            }
+        };
+        let Some(last) = deliveries.last().map(|delivery| delivery.delivery_tag) else { return Ok(Read::Idle) };
+        let mut gathered = Gathered::default();
+        let mut base = None;
+        for delivery in &deliveries {
+            let headers = delivery.properties.headers().as_ref();
+            let Some(AMQPValue::LongLongInt(offset)) = headers.and_then(|table| table.inner().get(OFFSET)) else {
+                return Err(Error::input(format!("'{}' is no stream: its messages have no offsets; read it as a 'queue'", self.stream)));
+            };
+            if self.judge(*offset)? {
+                gathered.push(delivery, *offset);
+                base.get_or_insert(*offset);
+                self.next = Some(offset + 1);
+            }
+        }
+        if let Some(next) = self.next {
+            *self.attach.lock() = Attach::Offset(next);
+        }
+        if let Some(consuming) = self.consuming.get()
+            && let Err(error) = consuming.credit(&self.broker, last).await
+        {
+            self.consuming.broke(error)?;
+        }
+        Ok(base.map_or(Read::Idle, |base| Read::Chunk(gathered.into_chunk(base))))
+    }
+
+    fn position(&self) -> Position {
+        // Asked after a chunk: then it is known.
+        Position(serde_json::json!(StreamPosition { offset: self.next.unwrap_or_default() }))
+    }
+}
