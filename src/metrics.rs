@@ -78,15 +78,19 @@ impl Gauge {
     }
 }
 
+/// Longest duration that is told apart: an hour.
+const LONGEST_MICROS: u64 = 3_600_000_000;
+
 /// A distribution of durations in microseconds, three significant digits.
 #[derive(Debug, Clone)]
 pub struct Latency(Arc<Mutex<Histogram<u64>>>);
 
 impl Default for Latency {
     fn default() -> Self {
-        // `new(3)` fails only for a precision above 5.
-        #[expect(clippy::expect_used, reason = "a constant argument that cannot fail")]
-        Latency(Arc::new(Mutex::new(Histogram::new(3).expect("three digits are allowed"))))
+        // With bounds: a histogram that grows by itself clamps to what it has grown to. This fails only for a precision
+        // above 5 or a highest value below twice the lowest.
+        #[expect(clippy::expect_used, reason = "constant arguments that cannot fail")]
+        Latency(Arc::new(Mutex::new(Histogram::new_with_bounds(1, LONGEST_MICROS, 3).expect("three digits are allowed"))))
     }
 }
 
@@ -237,6 +241,17 @@ fn line(text: &mut String, name: &str, labels: &str, more: &str, value: impl std
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_what_was_recorded() {
+        let latency = Latency::default();
+        latency.record(20_000, 98);
+        latency.record(5_000_000, 2);
+        latency.record(u64::MAX, 1);
+        assert!((19_900..20_100).contains(&latency.quantile(0.5)), "{}", latency.quantile(0.5));
+        assert!((4_990_000..5_010_000).contains(&latency.quantile(0.99)), "{}", latency.quantile(0.99));
+        assert!(latency.quantile(1.0) >= LONGEST_MICROS && latency.count() == 101);
+    }
 
     #[test]
     fn series_appear_in_the_prometheus_text() {

@@ -10,6 +10,7 @@ mod events;
 mod house;
 mod kill;
 mod linger;
+mod live;
 mod log;
 mod patterns;
 mod rabbitmq;

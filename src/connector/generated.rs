@@ -167,9 +167,14 @@ impl GeneratedReader {
         let locals = self.next..until.min(self.next + BATCH_ROWS);
         let numbers: Vec<u64> = locals.clone().map(|local| self.number(local)).collect();
         let rows = self.maker.make(&numbers, self.first_micros)?;
+        // A row that comes by the clock has arrived when it was due, not when it had been gathered with others.
+        let arrived_micros = match (self.schedule.start_micros, numbers.first()) {
+            (None, Some(first)) => self.first_micros + self.schedule.rate.after(*first),
+            _ => now_micros(),
+        };
         self.next = locals.end;
         self.last_batch = tokio::time::Instant::now();
-        Ok(Read::Chunk(Chunk { records: Records::Rows(rows), base_offset: locals.start as i64, arrived_micros: now_micros() }))
+        Ok(Read::Chunk(Chunk { records: Records::Rows(rows), base_offset: locals.start as i64, arrived_micros }))
     }
 }
 

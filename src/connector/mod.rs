@@ -171,6 +171,12 @@ pub trait Writer: Send {
         Ok(())
     }
 
+    /// Do rows become visible at the next published cut (live tables)? Their latency is counted up to there, that of
+    /// others up to the writer.
+    fn shows_at_cuts(&self) -> bool {
+        false
+    }
+
     /// Makes everything written since the last call durable but not visible; `None` when there is nothing.
     fn prepare(&mut self, epoch: u64) -> Result<Option<Prepared>>;
 }

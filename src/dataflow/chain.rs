@@ -73,6 +73,8 @@ pub struct ChainNode {
     rows_out: Counter,
     watermark: Gauge,
     latency: Option<Latency>,
+    /// Rows of a writer whose rows show at a cut, since the last one.
+    unseen: Vec<(ArrivedMicros, u64)>,
 }
 
 impl ChainNode {
@@ -104,6 +106,7 @@ impl ChainNode {
             rows_out: metrics.counter("eagre_rows_out_total", &labels),
             watermark: metrics.gauge("eagre_node_watermark_micros", &labels),
             latency: matches!(work, Work::Writer(_)).then(|| metrics.latency("eagre_latency_seconds", &labels)),
+            unseen: Vec::new(),
             work,
         }
     }
@@ -124,6 +127,25 @@ pub struct Report {
     pub states: Vec<(NodeId, Vec<TableState>)>,
     /// What writers made durable.
     pub prepared: Vec<(NodeId, Prepared)>,
+    /// Rows that show once the cut is published.
+    pub unseen: Vec<Unseen>,
+}
+
+/// Rows of one writer that a cut makes visible: counted as latency when it has.
+#[derive(Debug)]
+pub struct Unseen {
+    latency: Latency,
+    /// When the bytes behind them arrived, and how many they are.
+    rows: Vec<(ArrivedMicros, u64)>,
+}
+
+impl Unseen {
+    /// They are visible since `now_micros`.
+    pub fn shown(self, now_micros: i64) {
+        for (arrived, count) in self.rows {
+            self.latency.record((now_micros - arrived).max(0) as u64, count);
+        }
+    }
 }
 
 /// A state table as of a barrier.
@@ -253,6 +275,9 @@ impl Chain {
                 {
                     report.prepared.push((node.id, prepared));
                 }
+                if let (Some(latency), false) = (&node.latency, node.unseen.is_empty()) {
+                    report.unseen.push(Unseen { latency: latency.clone(), rows: std::mem::take(&mut node.unseen) });
+                }
             }
         }
         for writer in &mut self.dead_letters {
@@ -314,7 +339,12 @@ impl Chain {
                     Work::Writer(writer) => {
                         writer.write(&batch)?;
                         if let (Some(latency), true) = (&node.latency, self.arrived > 0) {
-                            latency.record((now_micros() - self.arrived).max(0) as u64, batch.num_rows() as u64);
+                            let count = batch.num_rows() as u64;
+                            match node.unseen.last_mut() {
+                                _ if !writer.shows_at_cuts() => latency.record((now_micros() - self.arrived).max(0) as u64, count),
+                                Some((arrived, rows)) if *arrived == self.arrived => *rows += count,
+                                _ => node.unseen.push((self.arrived, count)),
+                            }
                         }
                     }
                     Work::Head => self.emit(index, batch),

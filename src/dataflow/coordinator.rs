@@ -125,10 +125,8 @@ impl Coordinator {
                 if under_way[0].barrier.checkpoint && !persisting.is_empty() {
                     break;
                 }
-                let done = under_way.remove(0);
-                if let Some((_, on_cut)) = &self.cuts {
-                    on_cut(done.barrier.epoch)?;
-                }
+                let mut done = under_way.remove(0);
+                self.publish(done.barrier.epoch, [&mut done.reports, &mut finished])?;
                 if done.barrier.checkpoint {
                     let mut reports = done.reports;
                     carry(&mut finished, &mut reports);
@@ -231,12 +229,21 @@ impl Coordinator {
         }
     }
 
-    /// The end of a bounded run: a last checkpoint, the last commits, final names.
-    async fn finish(&mut self, finished: Reports) -> Result<Ended> {
-        let epoch = self.next_epoch;
-        if let Some((_, on_cut)) = &self.cuts {
-            on_cut(epoch)?;
+    /// Live tables show what they have staged up to `epoch`, and how long that took since its bytes arrived is counted.
+    fn publish<const N: usize>(&self, epoch: u64, reports: [&mut Reports; N]) -> Result<()> {
+        let Some((_, on_cut)) = &self.cuts else { return Ok(()) };
+        on_cut(epoch)?;
+        let now = now_micros();
+        for (report, _) in reports.into_iter().flat_map(|reports| reports.values_mut()) {
+            std::mem::take(&mut report.unseen).into_iter().for_each(|unseen| unseen.shown(now));
         }
+        Ok(())
+    }
+
+    /// The end of a bounded run: a last checkpoint, the last commits, final names.
+    async fn finish(&mut self, mut finished: Reports) -> Result<Ended> {
+        let epoch = self.next_epoch;
+        self.publish(epoch, [&mut finished])?;
         persist(self.names.clone(), epoch, finished, true).await?;
         for (node, sink) in &self.names.sinks {
             sink.finish().map_err(|e| e.at(Place::thing(&self.names.names[*node])))?;
@@ -281,7 +288,7 @@ fn carry(finished: &mut Reports, reports: &mut Reports) {
         }
         let states = report.states.iter().map(|(node, tables)| (*node, tables.iter().map(TableState::again).collect())).collect();
         let prepared = std::mem::take(&mut report.prepared);
-        reports.insert(*task, (Report { states, prepared }, source.clone()));
+        reports.insert(*task, (Report { states, prepared, ..Report::default() }, source.clone()));
     }
 }
 
@@ -373,7 +380,7 @@ mod tests {
     use super::*;
 
     fn report(prepared: &str) -> (Report, Option<SourceReport>) {
-        (Report { states: Vec::new(), prepared: vec![(0, Prepared(prepared.into()))] }, None)
+        (Report { prepared: vec![(0, Prepared(prepared.into()))], ..Report::default() }, None)
     }
 
     fn prepared(reports: &Reports) -> Vec<(TaskId, Vec<serde_json::Value>)> {

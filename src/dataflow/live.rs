@@ -99,6 +99,10 @@ impl Writer for LiveWriter {
         self.0.cut(cut)
     }
 
+    fn shows_at_cuts(&self) -> bool {
+        true
+    }
+
     fn prepare(&mut self, _epoch: u64) -> Result<Option<Prepared>> {
         self.0.checkpoint()?;
         Ok(None)
