@@ -85,6 +85,11 @@ impl Data {
 /// Hidden file beside the events that says how many there are: written last.
 const COUNT: &str = ".count";
 
+/// The file of a partition of `input` in `dir`.
+pub fn part(dir: &Path, input: Input, partition: u32) -> PathBuf {
+    dir.join(input.folder()).join(format!("part-{partition}.jsonl"))
+}
+
 /// Makes those of `inputs` that are not there yet, out of the first `events` events; `told` hears how far it has come.
 pub fn make<'a>(
     dir: &Path,
@@ -122,7 +127,7 @@ impl Files {
             let folder = dir.join(input.folder());
             std::fs::create_dir_all(&folder).map_err(|e| fault(&folder, e))?;
             let file = |partition| {
-                let path = folder.join(format!("part-{partition}.jsonl"));
+                let path = part(dir, *input, partition);
                 File::create(&path).map(|file| BufWriter::with_capacity(1 << 20, file)).map_err(|e| fault(&path, e))
             };
             Ok((*input, folder.clone(), (0..partitions).map(file).collect::<Result<Vec<_>>>()?, 0))

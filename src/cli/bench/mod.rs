@@ -1,7 +1,10 @@
 //! `eagre bench`: known queries over made-up events, and how many events a second they take.
 //!
-//! The events are files of JSON lines (`data.rs`), so that decoding is measured, too. Same events on every machine.
+//! The events are files of JSON lines (`data.rs`), so that decoding is measured, too. Same events on every machine. Beside
+//! each run stands one of a program written by hand for that question alone (`bound.rs`), so that figures of different
+//! machines can be compared.
 
+mod bound;
 mod data;
 mod usage;
 
@@ -18,6 +21,9 @@ use crate::error::{Error, Result};
 use crate::project::{Origin, Project, SqlText};
 
 /// Run known queries over made-up events and tell events per second, and per second of processor time.
+///
+/// `of_bound` compares with a program written by hand for that question, per second of processor time: 1.00 is as much
+/// work done, more is possible because only what the query reads is decoded.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Workloads [default: all].
@@ -32,7 +38,7 @@ pub struct Args {
     /// Files that the events are split into, each a partition [default: the parallelism].
     #[arg(long, value_name = "N")]
     partitions: Option<u32>,
-    /// Runs of each workload; the median is told.
+    /// Runs of each workload, in turn with the hand-written program; the median is told.
     #[arg(long, default_value_t = 3, value_name = "N")]
     runs: usize,
     /// Keep the events (and the results) here, and use those that are there [default: a folder that is removed].
@@ -124,29 +130,70 @@ async fn measure(args: &Args, dir: &Path) -> Result<String> {
     })?;
     progress.finish_and_clear();
 
-    let mut rows = Rows::new(["workload", "events", "seconds", "events_per_second", "events_per_cpu_second"]);
+    let mut rows = Rows::new(["workload", "events", "rows", "seconds", "events_per_second", "events_per_cpu_second", "bound", "of_bound"]);
     for workload in workloads {
         let events: u64 = workload.inputs().iter().map(|input| made.count(*input)).sum::<Result<u64>>()?;
-        let mut runs = Vec::new();
+        let (mut engine, mut by_hand) = (Vec::new(), Vec::new());
+        let out = dir.join("out").join(format!("{}.jsonl", workload.name()));
+        let bound_out = dir.join("out").join(format!("{}-by-hand", workload.name()));
         for _ in 0..args.runs.max(1) {
-            runs.push(run_once(*workload, &data, dir, args.parallelism).await?);
+            engine.push(run_once(*workload, &data, dir, &out, args.parallelism).await?);
+            if bound::exists(*workload) {
+                by_hand.push(bound_once(*workload, &data, partitions, &bound_out)?);
+            }
         }
-        runs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-        let median = runs[runs.len() / 2];
+        let count = lines(&out)?;
+        if !by_hand.is_empty() {
+            let expected = (0..partitions).map(|partition| lines(&bound::part(&bound_out, partition))).sum::<Result<u64>>()?;
+            if expected != count {
+                return Err(Error::bug(format!("{} gave {count} rows, the hand-written program {expected}", workload.name())));
+            }
+        }
+        let (seconds, per_cpu_second) = (median(&engine, |took| took.seconds), events as f64 / mean_cpu(&engine));
+        let bound = (!by_hand.is_empty()).then(|| events as f64 / mean_cpu(&by_hand));
         rows.push([
             workload.name(),
-            events.to_string(),
-            format!("{:.3}", median.seconds),
-            format!("{:.0}", events as f64 / median.seconds),
-            format!("{:.0}", events as f64 / median.cpu_seconds),
+            whole(events as f64, args.format),
+            whole(count as f64, args.format),
+            format!("{seconds:.3}"),
+            whole(events as f64 / seconds, args.format),
+            whole(per_cpu_second, args.format),
+            bound.map_or_else(String::new, |bound| whole(bound, args.format)),
+            bound.map_or_else(String::new, |bound| format!("{:.2}", per_cpu_second / bound)),
         ]);
     }
     rows.text(args.format)
 }
 
+/// A whole number: with commas for people, without for programs.
+fn whole(value: f64, format: Format) -> String {
+    let digits = format!("{value:.0}");
+    if format != Format::Table {
+        return digits;
+    }
+    let from_end = |at: usize| digits.len() - at;
+    let comma = |at: usize| if at > 0 && from_end(at).is_multiple_of(3) { "," } else { "" };
+    digits.char_indices().map(|(at, digit)| format!("{}{digit}", comma(at))).collect()
+}
+
+fn median(runs: &[Took], figure: impl Fn(&Took) -> f64) -> f64 {
+    let mut figures: Vec<f64> = runs.iter().map(figure).collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// Processor time comes in ticks of 10 ms, so that of all runs together is told, not that of one.
+fn mean_cpu(runs: &[Took]) -> f64 {
+    runs.iter().map(|took| took.cpu_seconds).sum::<f64>() / runs.len() as f64
+}
+
+fn lines(path: &Path) -> Result<u64> {
+    let text = std::fs::read(path).map_err(|e| Error::failed(format!("reading '{}'", path.display())).because(e))?;
+    Ok(memchr::memchr_iter(b'\n', &text).count() as u64)
+}
+
 /// One run from the SQL text to the last row on disk.
-async fn run_once(workload: Workload, data: &Path, dir: &Path, parallelism: usize) -> Result<Took> {
-    let out = dir.join("out").join(format!("{}.jsonl", workload.name()));
+async fn run_once(workload: Workload, data: &Path, dir: &Path, out: &Path, parallelism: usize) -> Result<Took> {
     let text = workload.sql().replace("$DATA", &data.display().to_string()).replace("$OUT", &out.display().to_string());
     let mut project = Project::of_texts("bench", dir, vec![SqlText { name: format!("{}.sql", workload.name()), text }]);
     let place = || crate::error::Place::thing("bench");
@@ -155,4 +202,36 @@ async fn run_once(workload: Workload, data: &Path, dir: &Path, parallelism: usiz
     let engine = Engine::load(project)?;
     engine.start(Restore::None, true).await?.wait().await?;
     Ok(Took { seconds: begun.elapsed().as_secs_f64(), cpu_seconds: usage::cpu_seconds()? - cpu })
+}
+
+/// The same by hand.
+fn bound_once(workload: Workload, data: &Path, partitions: u32, out: &Path) -> Result<Took> {
+    let (begun, cpu) = (Instant::now(), usage::cpu_seconds()?);
+    bound::run(workload, data, partitions, out)?;
+    Ok(Took { seconds: begun.elapsed().as_secs_f64(), cpu_seconds: usage::cpu_seconds()? - cpu })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every query gives as many rows as the program written by hand, split into partitions or not.
+    #[tokio::test]
+    async fn the_engine_and_the_programs_by_hand_agree() {
+        let dir = tempfile::tempdir().unwrap();
+        for parallelism in [1, 2] {
+            let workloads = vec![Workload::W1, Workload::W2, Workload::W3, Workload::W4, Workload::Q7];
+            let args = Args { workloads, events: 30_000, parallelism, partitions: None, runs: 1, dir: None, format: Format::Json };
+            let text = measure(&args, dir.path()).await.unwrap();
+            let told: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            assert_eq!(told.iter().map(|row| row["workload"].as_str().unwrap()).collect::<Vec<_>>(), ["w1", "w2", "w3", "w4", "q7"]);
+            assert!(told.iter().all(|row| row["rows"].as_str().unwrap().parse::<u64>().unwrap() > 0), "{text}");
+        }
+    }
+
+    #[test]
+    fn people_get_commas() {
+        assert_eq!(["7", "123", "1,234", "1,234,567"], [7.0, 123.4, 1234.0, 1_234_567.0].map(|n| whole(n, Format::Table)));
+        assert_eq!(whole(1234.0, Format::Csv), "1234");
+    }
 }
