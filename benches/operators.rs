@@ -1,6 +1,7 @@
 //! Throughput of the window operators on one core: `cargo bench --bench operators`.
 //!
-//! Rows of (event time, customer, amount): 10,000 customers with names longer than a view holds, 2,000 events a second of
+//! Rows of (event time, customer, amount): 10,000 customers (of hours and days by the second, whose results are many, 10)
+//! with names longer than a view holds, 2,000 events a second of
 //! event time, batches of 8192 rows, a watermark 5 s behind after each.
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -34,7 +35,7 @@ fn input() -> SchemaRef {
 }
 
 /// The rows, with the watermark after each batch.
-fn batches() -> Vec<(RecordBatch, Watermark)> {
+fn batches(customers: u64) -> Vec<(RecordBatch, Watermark)> {
     let mut random = 42_u64;
     let mut next = move || {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -43,7 +44,7 @@ fn batches() -> Vec<(RecordBatch, Watermark)> {
     let batch = |number: usize| {
         let time = |row: usize| (number * ROWS + row) as i64 * SECOND / EVENTS_PER_SECOND;
         let times = TimestampMicrosecondArray::from_iter_values((0..ROWS).map(|row| time(row) - (next() % 3_000_000) as i64));
-        let customers = StringViewArray::from_iter_values((0..ROWS).map(|_| format!("customer-{:08}", next() % CUSTOMERS)));
+        let customers = StringViewArray::from_iter_values((0..ROWS).map(|_| format!("customer-{:08}", next() % customers)));
         let amounts = Float64Array::from_iter_values((0..ROWS).map(|_| (next() % 10_000) as f64 / 100.0));
         let columns: Vec<ArrayRef> = vec![Arc::new(times), Arc::new(customers), Arc::new(amounts)];
         (RecordBatch::try_new(input(), columns).unwrap(), Watermark(time(ROWS) - 5 * SECOND))
@@ -94,7 +95,8 @@ fn run(spec: &dyn OperatorSpec, batches: &[(RecordBatch, Watermark)]) -> usize {
 }
 
 fn operators(c: &mut Criterion) {
-    let batches = batches();
+    let few = batches(10);
+    let batches = batches(CUSTOMERS);
     let mut group = c.benchmark_group("count and sum by customer");
     group.throughput(Throughput::Elements((ROWS * BATCHES) as u64)).sample_size(10);
     let minute = WindowKind::Tumble { size: 60 * SECOND, offset: 0 };
@@ -119,6 +121,8 @@ fn operators(c: &mut Criterion) {
         schema: result(),
     };
     group.bench_function("session gap 10 s", |b| b.iter(|| run(&session, &batches)));
+    group.bench_function("hop 1 h every 1 s", |b| b.iter(|| run(&windows(hop(3_600, 1), Phase::Single), &few)));
+    group.bench_function("hop 1 day every 1 s", |b| b.iter(|| run(&windows(hop(86_400, 1), Phase::Single), &few)));
     group.finish();
 }
 

@@ -33,11 +33,15 @@ impl Windowing {
         matches!(self, Windowing::Time { kind: WindowKind::Hop { .. } | WindowKind::Cumulate { .. }, .. })
     }
 
-    /// The windows that `slice` is part of.
-    pub(crate) fn windows_of(&self, slice: Window) -> Vec<Window> {
+    /// The first window of `slice` that has not closed at `mark`.
+    fn first_open(&self, slice: Window, mark: Watermark) -> Option<Window> {
         match self {
-            Windowing::Time { kind, .. } => kind.windows_of_slice(slice.start),
-            Windowing::Attached { .. } => vec![slice],
+            Windowing::Time { kind, .. } => {
+                let run = kind.run_of_slice(slice.start);
+                let ended = run.ended(mark.0);
+                (ended < run.count).then(|| run.nth(ended))
+            }
+            Windowing::Attached { .. } => Some(slice).filter(|window| !mark.passed(window.end)),
         }
     }
 
@@ -47,9 +51,13 @@ impl Windowing {
             // No window ends before its slices do.
             return (0, 1);
         }
-        let windows = self.windows_of(slice);
-        let closed = windows.iter().filter(|window| mark.passed(window.end)).count();
-        (closed as u64, windows.len() as u64)
+        match self {
+            Windowing::Time { kind, .. } => {
+                let run = kind.run_of_slice(slice.start);
+                (run.ended(mark.0).unsigned_abs(), run.count.unsigned_abs())
+            }
+            Windowing::Attached { .. } => (1, 1),
+        }
     }
 
     /// When the last window of `slice` ends.
@@ -114,8 +122,11 @@ pub(crate) struct WindowSlices {
     layout: Arc<GroupLayout>,
     windowing: Windowing,
     slices: BTreeMap<Window, Slice>,
-    /// Windows that some slice belongs to and that have not fired, as (end, start): the order they fire in.
+    /// The next window of each slice, at least, that has not fired, as (end, start): the order they fire in. A window that
+    /// fires is followed by the next one over its slices.
     pending: BTreeSet<(i64, i64)>,
+    /// Slices with a delta.
+    dirty: BTreeSet<Window>,
     mark: KeptMark,
     /// The blocks of all slices. Where windows come with the rows, a last column says when the window ends.
     table: BlockTable,
@@ -141,7 +152,16 @@ impl WindowSlices {
         }
         let table = state.table("slices", Arc::new(Schema::new(fields)), exchange)?;
         let runs = SliceRuns::new(&windowing);
-        let mut slices = WindowSlices { layout, windowing, slices: BTreeMap::new(), pending: BTreeSet::new(), mark, table, runs };
+        let mut slices = WindowSlices {
+            layout,
+            windowing,
+            slices: BTreeMap::new(),
+            pending: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            mark,
+            table,
+            runs,
+        };
         for (id, block) in slices.table.blocks() {
             let width = slices.layout.state_schema().fields().len();
             let end = match &slices.windowing {
@@ -166,7 +186,7 @@ impl WindowSlices {
 
     fn slice(&mut self, window: Window) -> &mut Slice {
         self.slices.entry(window).or_insert_with(|| {
-            let open = self.windowing.windows_of(window).into_iter().filter(|w| !self.mark.get().passed(w.end));
+            let open = self.windowing.first_open(window, self.mark.get());
             self.pending.extend(open.map(|w| (w.end, w.start)));
             Slice::default()
         })
@@ -177,6 +197,7 @@ impl WindowSlices {
         if self.slice(slice).delta.is_none() {
             let table = self.layout.table()?;
             self.runs.forget_with(slice.start);
+            self.dirty.insert(slice);
             self.slice(slice).delta = Some(table);
         }
         self.slice(slice).delta.as_mut().ok_or_else(|| Error::bug("a slice lost its table"))
@@ -188,6 +209,7 @@ impl WindowSlices {
         while let Some(&(end, start)) = self.pending.first().filter(|(end, _)| mark.passed(*end)) {
             self.pending.pop_first();
             let window = Window { start, end };
+            self.follow(window);
             let results = if self.windowing.shared() { self.results_of_shared(window)? } else { self.results_of_own(window)? };
             if let Some(results) = results {
                 fired(window, results)?;
@@ -197,8 +219,19 @@ impl WindowSlices {
         Ok(())
     }
 
+    /// Puts the window after `window` among those that are to fire, if it has slices.
+    fn follow(&mut self, window: Window) {
+        let Windowing::Time { kind, .. } = self.windowing else { return };
+        let Some(next) = kind.next_window(window) else { return };
+        let of_next = Window { start: next.start, end: i64::MIN }..Window { start: next.end, end: i64::MIN };
+        if self.slices.range(of_next).next().is_some() {
+            self.pending.insert((next.end, next.start));
+        }
+    }
+
     /// Results of a window that is a slice of its own: it is consumed.
     fn results_of_own(&mut self, window: Window) -> Result<Option<Results>> {
+        self.dirty.remove(&window);
         let Some(slice) = self.slices.remove(&window) else { return Ok(None) };
         for (id, _) in &slice.blocks {
             self.table.remove(*id);
@@ -220,7 +253,7 @@ impl WindowSlices {
     /// Results of a window whose slices other windows need, too.
     fn results_of_shared(&mut self, window: Window) -> Result<Option<Results>> {
         let range = Window { start: window.start, end: i64::MIN }..Window { start: window.end, end: i64::MIN };
-        let dirty: Vec<Window> = self.slices.range(range).filter(|(_, slice)| slice.delta.is_some()).map(|(w, _)| *w).collect();
+        let dirty: Vec<Window> = self.dirty.range(range).copied().collect();
         for slice in dirty {
             self.settle(slice)?;
         }
@@ -243,6 +276,7 @@ impl WindowSlices {
 
     /// Turns the delta of a slice into a block.
     fn settle(&mut self, window: Window) -> Result<()> {
+        self.dirty.remove(&window);
         let Some(slice) = self.slices.get_mut(&window) else { return Ok(()) };
         let Some(delta) = slice.delta.take() else { return Ok(()) };
         let mut states = delta.into_states(&self.layout)?;
@@ -271,6 +305,7 @@ impl WindowSlices {
             for (id, _) in entry.remove().blocks {
                 self.table.remove(id);
             }
+            self.dirty.remove(&window);
             self.runs.forget_until(window.start);
         }
     }
@@ -284,7 +319,7 @@ impl WindowSlices {
     /// A checkpoint: all deltas become blocks.
     pub(crate) fn keep(&mut self) -> Result<()> {
         self.mark.keep()?;
-        let dirty: Vec<Window> = self.slices.iter().filter(|(_, slice)| slice.delta.is_some()).map(|(window, _)| *window).collect();
+        let dirty: Vec<Window> = self.dirty.iter().copied().collect();
         dirty.into_iter().try_for_each(|window| self.settle(window))
     }
 }

@@ -16,6 +16,35 @@ pub struct Window {
     pub end: i64,
 }
 
+/// Windows at a regular distance, in the order in which they close. A day by the second has 86,400 of them per slice: they
+/// are counted, not listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowRun {
+    /// The first of them.
+    pub first: Window,
+    /// From one start to the next.
+    start_step: i64,
+    /// From one end to the next.
+    end_step: i64,
+    /// How many there are.
+    pub count: i64,
+}
+
+impl WindowRun {
+    /// The window number `n`, from 0.
+    pub fn nth(self, n: i64) -> Window {
+        Window { start: self.first.start + n * self.start_step, end: self.first.end + n * self.end_step }
+    }
+
+    /// How many of them have ended by `mark`.
+    pub fn ended(self, mark: i64) -> i64 {
+        match mark.saturating_sub(self.first.end) {
+            early if early < 0 => 0,
+            after => (after / self.end_step).saturating_add(1).min(self.count),
+        }
+    }
+}
+
 /// A windowing table-valued function with its sizes in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WindowKind {
@@ -94,24 +123,43 @@ impl WindowKind {
         floor_to(ts, self.slice_size(), self.offset())
     }
 
-    /// The windows that contain the slice beginning at `slice`, earliest start (then earliest end) first.
-    pub fn windows_of_slice(self, slice: i64) -> Vec<Window> {
+    /// The windows that contain the slice beginning at `slice`; none for sessions.
+    pub fn run_of_slice(self, slice: i64) -> WindowRun {
         match self {
-            WindowKind::Tumble { size, .. } => vec![Window { start: slice, end: slice + size }],
+            WindowKind::Tumble { size, .. } => {
+                WindowRun { first: Window { start: slice, end: slice + size }, start_step: size, end_step: size, count: 1 }
+            }
             WindowKind::Hop { size, slide, offset } => {
                 let last = floor_to(slice, slide, offset);
-                let end_of_slice = slice + self.slice_size();
-                let mut starts: Vec<i64> =
-                    std::iter::successors(Some(last), |s| Some(s - slide)).take_while(|s| s + size >= end_of_slice).collect();
-                starts.reverse();
-                starts.into_iter().map(|start| Window { start, end: start + size }).collect()
+                let before = (last + size - slice - self.slice_size()).div_euclid(slide);
+                let start = last - before * slide;
+                WindowRun { first: Window { start, end: start + size }, start_step: slide, end_step: slide, count: before + 1 }
             }
             WindowKind::Cumulate { size, step, offset } => {
                 let start = floor_to(slice, size, offset);
-                let first_end = slice + step;
-                (0..).map(|k| first_end + k * step).take_while(|end| *end <= start + size).map(|end| Window { start, end }).collect()
+                let end = slice + step;
+                WindowRun { first: Window { start, end }, start_step: 0, end_step: step, count: (start + size - end) / step + 1 }
             }
-            WindowKind::Session { .. } => Vec::new(),
+            WindowKind::Session { gap } => {
+                WindowRun { first: Window { start: slice, end: slice + gap }, start_step: gap, end_step: gap, count: 0 }
+            }
+        }
+    }
+
+    /// The same one by one, earliest start (then earliest end) first.
+    pub fn windows_of_slice(self, slice: i64) -> Vec<Window> {
+        let run = self.run_of_slice(slice);
+        (0..run.count).map(|n| run.nth(n)).collect()
+    }
+
+    /// The window that follows `window` in the order in which windows close, if it shares slices with it.
+    pub fn next_window(self, window: Window) -> Option<Window> {
+        match self {
+            WindowKind::Hop { slide, .. } => Some(Window { start: window.start + slide, end: window.end + slide }),
+            WindowKind::Cumulate { size, step, .. } if window.end < window.start + size => {
+                Some(Window { end: window.end + step, ..window })
+            }
+            _ => None,
         }
     }
 
@@ -193,6 +241,9 @@ mod tests {
         assert_eq!(hop.windows_of(9), [w(0, 10), w(4, 14), w(8, 18)]);
         assert_eq!(hop.windows_of(10), [w(4, 14), w(8, 18)]);
         assert_eq!(hop.last_end_of_slice(8), 18);
+        let run = hop.run_of_slice(8);
+        assert_eq!([9, 10, 13, 14, 18, i64::MAX].map(|mark| run.ended(mark)), [0, 1, 1, 2, 3, 3]);
+        assert_eq!(hop.next_window(w(0, 10)), Some(w(4, 14)));
     }
 
     #[test]
@@ -200,6 +251,8 @@ mod tests {
         let cumulate = WindowKind::Cumulate { size: 6, step: 2, offset: 0 };
         assert_eq!(cumulate.windows_of(3), [w(0, 4), w(0, 6)]);
         assert_eq!(cumulate.windows_of(5), [w(0, 6)]);
+        assert_eq!(cumulate.next_window(w(0, 4)), Some(w(0, 6)));
+        assert_eq!(cumulate.next_window(w(0, 6)), None);
     }
 
     #[test]
