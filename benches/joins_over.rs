@@ -163,7 +163,7 @@ fn over(c: &mut Criterion) {
     ] {
         let mut fields = schema().fields().to_vec();
         fields.push(Arc::new(Field::new("r", DataType::Int64, true)));
-        let columns = vec![OverColumn { function, frame }];
+        let columns = vec![OverColumn { function, frame, filter: None }];
         let spec = OverSpec { input: schema(), keys: vec![1], time: 3, seq: None, columns, schema: Arc::new(Schema::new(fields)) };
         group.bench_function(name, |b| b.iter(|| run(&spec, &steps)));
     }

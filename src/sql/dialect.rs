@@ -7,7 +7,8 @@
 //! | `TABLE t`, `TABLE (SELECT …)`, `TABLE t PARTITION BY (a, b)` as an argument | [`TableArgument`] in an expression's clothes |
 //! | `CAST(x AS ROW<a INT>)`, `TRY_CAST(…)` | a cast to a type read by `types.rs` |
 //! | `MAP['k', v, …]` | a call of `make_map` |
-//! | `JSON_VALUE(j, p RETURNING INT DEFAULT 0 ON EMPTY)` | a call, a cast, a `COALESCE` |
+//! | `JSON_VALUE(j, p RETURNING INT DEFAULT 0 ON EMPTY)` | `CAST(json_value(j, p, '0', NULL) AS INT)` |
+//! | `j IS [NOT] JSON [VALUE \| SCALAR \| ARRAY \| OBJECT]` | `is_json(j, 'VALUE')` |
 
 use datafusion::sql::sqlparser::ast::{self, CastKind, Expr, FunctionArg, FunctionArgExpr, Ident};
 use datafusion::sql::sqlparser::dialect::Dialect;
@@ -71,6 +72,15 @@ impl Dialect for FlinkDialect {
         true
     }
 
+    fn parse_infix(&self, parser: &mut Parser, expr: &Expr, _precedence: u8) -> Option<Result<Expr, ParserError>> {
+        let [first, second, third] = parser.peek_tokens_ref().map(|t| match &t.token {
+            Token::Word(word) if word.quote_style.is_none() => word.keyword,
+            _ => Keyword::NoKeyword,
+        });
+        let is_json = first == Keyword::IS && (second == Keyword::JSON || second == Keyword::NOT && third == Keyword::JSON);
+        is_json.then(|| parse_is_json(expr, parser))
+    }
+
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
         let [first, second] = parser.peek_tokens_ref();
         let Token::Word(word) = &first.token else { return None };
@@ -85,6 +95,22 @@ impl Dialect for FlinkDialect {
             _ => None,
         }
     }
+}
+
+/// `IS [NOT] JSON [kind]` behind an expression.
+fn parse_is_json(expr: &Expr, parser: &mut Parser) -> Result<Expr, ParserError> {
+    let is = parser.next_token();
+    let negated = parser.parse_keyword(Keyword::NOT);
+    parser.expect_keyword_is(Keyword::JSON)?;
+    const KINDS: [&str; 4] = ["VALUE", "SCALAR", "ARRAY", "OBJECT"];
+    let word = parser.peek_token_ref().to_string();
+    let kind = KINDS.into_iter().find(|kind| kind.eq_ignore_ascii_case(&word));
+    if kind.is_some() {
+        parser.next_token();
+    }
+    let kind = Expr::Value(ast::Value::SingleQuotedString(kind.unwrap_or("VALUE").to_owned()).with_empty_span());
+    let test = call(Ident::with_span(is.span, "is_json"), vec![expr.clone(), kind]);
+    Ok(if negated { Expr::UnaryOp { op: ast::UnaryOperator::Not, expr: Box::new(test) } } else { test })
 }
 
 fn parse_cast(parser: &mut Parser) -> Result<Expr, ParserError> {
@@ -110,17 +136,14 @@ fn parse_map(parser: &mut Parser) -> Result<Expr, ParserError> {
     Ok(call(Ident::with_span(name.span, "make_map"), entries))
 }
 
-/// `JSON_VALUE(json, path [RETURNING type] [{NULL | DEFAULT x} ON EMPTY] [NULL ON ERROR])`.
+/// `JSON_VALUE(json, path [RETURNING type] [{NULL | DEFAULT x} ON EMPTY] [{NULL | DEFAULT x} ON ERROR])`.
 fn parse_json_value(parser: &mut Parser) -> Result<Expr, ParserError> {
     let name = parser.parse_identifier()?;
     parser.expect_token(&Token::LParen)?;
-    let args = parser.parse_comma_separated(Parser::parse_expr)?;
-    let coalesce = Ident::with_span(name.span, "coalesce");
-    let mut value = call(name, args);
-    if parser.parse_keyword(Keyword::RETURNING) {
-        let (data_type, _) = types::parse(parser)?;
-        value = Expr::Cast { kind: CastKind::Cast, expr: Box::new(value), data_type, array: false, format: None };
-    }
+    let mut args = parser.parse_comma_separated(Parser::parse_expr)?;
+    let returning = if parser.parse_keyword(Keyword::RETURNING) { Some(types::parse(parser)?.0) } else { None };
+    // What there is in place of nothing, and of what cannot be read.
+    let mut instead: [Option<Expr>; 2] = [None, None];
     while parser.peek_token_ref().token != Token::RParen {
         let clause = parser.peek_token();
         let default = if parser.parse_keyword(Keyword::DEFAULT) {
@@ -131,17 +154,20 @@ fn parse_json_value(parser: &mut Parser) -> Result<Expr, ParserError> {
             return parser.expected("NULL or DEFAULT, ON EMPTY or ON ERROR (ERROR ON … is not supported)", clause);
         };
         parser.expect_keyword_is(Keyword::ON)?;
-        match default {
-            Some(default) => {
-                // What is no JSON gives NULL, as nothing at the path does: only ON EMPTY can be told.
-                parser.expect_keyword_is(Keyword::EMPTY)?;
-                value = call(coalesce.clone(), vec![value, default]);
-            }
-            None => _ = parser.expect_one_of_keywords(&[Keyword::EMPTY, Keyword::ERROR])?,
-        }
+        let on_empty = parser.expect_one_of_keywords(&[Keyword::EMPTY, Keyword::ERROR])? == Keyword::EMPTY;
+        instead[usize::from(!on_empty)] = default;
     }
     parser.expect_token(&Token::RParen)?;
-    Ok(value)
+    let cast = |expr: Expr, data_type| Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None };
+    if instead.iter().any(Option::is_some) {
+        let null = || Expr::Value(ast::Value::Null.with_empty_span());
+        args.extend(instead.map(|expr| cast(expr.unwrap_or_else(null), ast::DataType::String(None))));
+    }
+    let value = call(name, args);
+    Ok(match returning {
+        Some(data_type) => cast(value, data_type),
+        None => value,
+    })
 }
 
 /// A call of `name` with positional arguments.

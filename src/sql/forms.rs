@@ -13,7 +13,12 @@
 //! | `IF(c, a, b)`, `IFNULL(a, b)`, `MOD(a, b)` | `CASE`, `COALESCE(a, b)`, `a % b` |
 //! | `GREATEST(a, b)`, `LEAST(a, b)` | NULL when one is NULL |
 //! | `UNIX_TIMESTAMP()` | `extract('EPOCH', current_timestamp())` |
-//! | `LISTAGG`, `APPROX_COUNT_DISTINCT`, `RAND`, `TRUNCATE`, `ROW` | the same under DataFusion's name |
+//! | `FIRST_VALUE(x)`, `LAST_VALUE(x)` | `… IGNORE NULLS` |
+//! | `CAST(x AS VARCHAR(3))`, `CAST(x AS CHAR(3))` | cut to that length; CHAR is filled up with blanks |
+//! | `REGEXP_COUNT`, `REGEXP_INSTR`, `ARRAY_POSITION` | an INT |
+//! | `ARRAY_PREPEND(xs, x)` | `array_prepend(x, xs)` |
+//! | `OVER (w ROWS 2 PRECEDING) … WINDOW w AS (…)` | the clauses of `w` and the frame |
+//! | `LISTAGG`, `APPROX_COUNT_DISTINCT`, `VARIANCE`, `GROUPING_ID`, `RAND`, `TRUNCATE`, `ROW`, `SPLIT`, `MAP_FROM_ARRAYS` | the same under DataFusion's name |
 //! | `UNNEST(xs) AS t(x)` in FROM | sqlparser's own UNNEST |
 //!
 //! Here too, what stands behind a table and nobody plans is refused by name with its place (`relation.rs` says what).
@@ -62,6 +67,7 @@ impl VisitorMut for Forms<'_> {
 
     fn pre_visit_select(&mut self, select: &mut ast::Select) -> ControlFlow<Self::Break> {
         name_apart(&mut select.projection);
+        complete_windows(select);
         ControlFlow::Continue(())
     }
 
@@ -83,6 +89,11 @@ impl VisitorMut for Forms<'_> {
                 if let Err(text) = compound_interval(interval) {
                     let span = interval.value.span();
                     return self.refuse(text, span);
+                }
+            }
+            Expr::Cast { data_type: ast::DataType::Varchar(Some(length)) | ast::DataType::Char(Some(length)), .. } => {
+                if let ast::CharacterLength::IntegerLength { length, .. } = *length {
+                    cut_to(expr, length);
                 }
             }
             Expr::Cast { expr: of, data_type: ast::DataType::Struct(fields, _), .. } => {
@@ -120,6 +131,48 @@ fn null() -> Expr {
 
 fn text(value: &impl ToString) -> Expr {
     Expr::Value(Value::SingleQuotedString(value.to_string()).with_empty_span())
+}
+
+/// A window that builds on a named one gets its clauses; DataFusion would pass over the name.
+fn complete_windows(select: &mut ast::Select) {
+    struct Complete<'a>(&'a [ast::NamedWindowDefinition]);
+    impl VisitorMut for Complete<'_> {
+        type Break = ();
+
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if let Expr::Function(function) = expr
+                && let Some(ast::WindowType::WindowSpec(window)) = &mut function.over
+                && let Some(name) = &window.window_name
+                && let Some(ast::NamedWindowDefinition(_, ast::NamedWindowExpr::WindowSpec(base))) = self.0.iter().find(|w| w.0 == *name)
+            {
+                window.window_name = None;
+                window.partition_by.splice(0..0, base.partition_by.iter().cloned());
+                window.order_by.splice(0..0, base.order_by.iter().cloned());
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    if select.named_window.is_empty() {
+        return;
+    }
+    let named = select.named_window.clone();
+    _ = select.projection.visit(&mut Complete(&named));
+}
+
+/// A cast to CHAR(n) or VARCHAR(n), whose lengths the types here do not have.
+fn cut_to(cast: &mut Expr, length: u64) {
+    let fills = matches!(cast, Expr::Cast { data_type: ast::DataType::Char(_), .. });
+    let name = |name: &str| Ident::with_span(cast.span(), name);
+    let (name, length) =
+        (name(if fills { "rpad" } else { "left" }), Expr::Value(Value::Number(length.to_string(), false).with_empty_span()));
+    let mut args = vec![std::mem::replace(cast, null()), length];
+    if let Some(Expr::Cast { data_type, .. }) = args.first_mut() {
+        *data_type = ast::DataType::Varchar(None);
+    }
+    if fills {
+        args.push(text(&" "));
+    }
+    *cast = call(name, args);
 }
 
 /// `SELECT n, n` has the columns `n` and `n0`, as in Flink; DataFusion would refuse it.
@@ -178,7 +231,36 @@ fn flink_call(function: &mut ast::Function) -> Option<Expr> {
             }
             "string_agg"
         }
+        "FIRST_VALUE" | "LAST_VALUE" => {
+            let is_given = |clause: &ast::FunctionArgumentClause| matches!(clause, ast::FunctionArgumentClause::IgnoreOrRespectNulls(_));
+            if function.null_treatment.is_none() && !args.clauses.iter().any(is_given) {
+                function.null_treatment = Some(ast::NullTreatment::IgnoreNulls);
+            }
+            return None;
+        }
+        "REGEXP_COUNT" | "REGEXP_INSTR" | "ARRAY_POSITION" if plain => {
+            let given = std::mem::take(&mut args.args).into_iter().filter_map(|arg| match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+                _ => None,
+            });
+            let counted = call(Ident::with_span(name.span, upper.to_lowercase()), given.collect());
+            return Some(Expr::Cast {
+                kind: ast::CastKind::Cast,
+                expr: Box::new(counted),
+                data_type: ast::DataType::Int(None),
+                array: false,
+                format: None,
+            });
+        }
+        "ARRAY_PREPEND" if args.args.len() == 2 => {
+            args.args.swap(0, 1);
+            return None;
+        }
         "APPROX_COUNT_DISTINCT" => "approx_distinct",
+        "VARIANCE" => "var_samp",
+        "GROUPING_ID" => "grouping",
+        "SPLIT" => "string_to_array",
+        "MAP_FROM_ARRAYS" => "map",
         "RAND" => "random",
         "ROW" => "struct",
         "TRUNCATE" => "trunc",

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `BOOLEAN` `TINYINT` `SMALLINT` `INT` `BIGINT` `FLOAT` `DOUBLE` | the same |
 //! | `DECIMAL(p, s)` (10, 0 by default) | `Decimal128` |
-//! | `CHAR(n)` `VARCHAR(n)` `STRING` | `Utf8View`; the length is not enforced |
+//! | `CHAR(n)` `VARCHAR(n)` `STRING` | `Utf8View`; the length is not enforced, but a CAST cuts to it |
 //! | `BINARY(n)` `VARBINARY(n)` `BYTES` | `Binary` |
 //! | `DATE`, `TIME(p)` | `Date32`, `Time32(Millisecond)` |
 //! | `TIMESTAMP(p)`, `TIMESTAMP_LTZ(p)` | `Timestamp` in ms for p <= 3, in us above; LTZ with zone `+00:00` |
@@ -114,10 +114,13 @@ fn parse_one(parser: &mut Parser, open: &mut Open) -> Result<(ast::DataType, boo
             [p] => ExactNumberInfo::PrecisionAndScale(p, 0),
             [p, s, ..] => ExactNumberInfo::PrecisionAndScale(p, s as i64),
         }),
-        "CHAR" | "CHARACTER" | "VARCHAR" => {
-            parse_numbers(parser, 1)?;
-            ast::DataType::String(None)
-        }
+        "CHAR" | "CHARACTER" | "VARCHAR" => match parse_numbers(parser, 1)?.first().copied() {
+            None => ast::DataType::String(None),
+            Some(length) => {
+                let length = Some(ast::CharacterLength::IntegerLength { length, unit: None });
+                if name == "VARCHAR" { ast::DataType::Varchar(length) } else { ast::DataType::Char(length) }
+            }
+        },
         "STRING" => ast::DataType::String(None),
         "BINARY" | "VARBINARY" => {
             parse_numbers(parser, 1)?;

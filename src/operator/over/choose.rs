@@ -12,7 +12,7 @@ use datafusion::functions_aggregate::min_max::{Max, Min};
 use datafusion::functions_aggregate::sum::Sum as SumFunction;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_expr::expressions::{Literal, case};
 
 use super::Frame;
 use super::column::Column;
@@ -31,18 +31,35 @@ pub(super) fn needs_no_argument(aggregate: &AggregateFunctionExpr, frame: Frame)
     matches!(frame, Frame::Range(_)) && is_plain::<CountFunction>(aggregate) && aggregate.expressions().iter().all(is_constant)
 }
 
-/// What computes `aggregate` over `frame` of arguments of these types (none where it needs none).
-pub(super) fn column_of(aggregate: &Arc<AggregateFunctionExpr>, frame: Frame, args: &[DataType]) -> Box<dyn Column> {
+/// The argument with NULL for rows that do not pass `filter`, for aggregates that pass over NULLs; `None` for others.
+pub(super) fn filter_as_null(aggregate: &AggregateFunctionExpr, filter: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
+    let skips_nulls = is_plain::<CountFunction>(aggregate)
+        || is_plain::<Min>(aggregate)
+        || is_plain::<Max>(aggregate)
+        || is_plain::<Avg>(aggregate)
+        || is_plain::<SumFunction>(aggregate);
+    match &aggregate.expressions()[..] {
+        [arg] if skips_nulls => case(None, vec![(filter.clone(), arg.clone())], None).ok(),
+        _ => None,
+    }
+}
+
+/// What computes `aggregate` over `frame` of arguments of these types (none where it needs none). `masked`: the last of
+/// them says which rows are counted in.
+pub(super) fn column_of(aggregate: &Arc<AggregateFunctionExpr>, frame: Frame, args: &[DataType], masked: bool) -> Box<dyn Column> {
+    if masked {
+        return Box::new(General::new(aggregate.clone(), frame, true));
+    }
     if let (Frame::Range(range), true, [] | [_]) = (frame, is_plain::<CountFunction>(aggregate), args) {
         return Box::new(RangeCount::new(range));
     }
-    fold_of(aggregate, frame, args).unwrap_or_else(|| Box::new(General::new(aggregate.clone(), frame)))
+    fold_of(aggregate, frame, args).unwrap_or_else(|| Box::new(General::new(aggregate.clone(), frame, false)))
 }
 
 /// Is it computed anew over the frame of every row?
 pub(super) fn is_slow(aggregate: &Arc<AggregateFunctionExpr>, frame: Frame, args: &[DataType]) -> bool {
     let fast = matches!(frame, Frame::Range(_)) && is_plain::<CountFunction>(aggregate) && args.len() <= 1;
-    !fast && fold_of(aggregate, frame, args).is_none() && General::new(aggregate.clone(), frame).recomputes()
+    !fast && fold_of(aggregate, frame, args).is_none() && General::new(aggregate.clone(), frame, false).recomputes()
 }
 
 fn fold_of(aggregate: &AggregateFunctionExpr, frame: Frame, args: &[DataType]) -> Option<Box<dyn Column>> {

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, UInt32Array, new_empty_array};
-use arrow::compute::{concat, take};
+use arrow::array::{Array, ArrayRef, AsArray as _, UInt32Array, new_empty_array};
+use arrow::compute::{concat, filter, take};
 use arrow::datatypes::FieldRef;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Accumulator;
@@ -20,6 +20,8 @@ use crate::error::{Error, Result};
 pub(super) struct General {
     aggregate: Arc<AggregateFunctionExpr>,
     frame: Frame,
+    /// Is the last argument the condition for counting a row in?
+    masked: bool,
     /// Can rows be taken out of an accumulator?
     retracts: bool,
     /// By key slot.
@@ -36,10 +38,10 @@ struct Key {
 }
 
 impl General {
-    /// `aggregate` over `frame`.
-    pub(super) fn new(aggregate: Arc<AggregateFunctionExpr>, frame: Frame) -> Self {
+    /// `aggregate` over `frame`. `masked`: of the rows that pass the last argument.
+    pub(super) fn new(aggregate: Arc<AggregateFunctionExpr>, frame: Frame, masked: bool) -> Self {
         let retracts = aggregate.create_sliding_accumulator().is_ok();
-        General { aggregate, frame, retracts, keys: Vec::new() }
+        General { aggregate, frame, masked, retracts, keys: Vec::new() }
     }
 
     /// Is it computed anew over the whole frame of every row?
@@ -71,7 +73,8 @@ impl General {
             0 => args,
             _ => key.args.iter().zip(&args).map(|(old, new)| Ok(concat(&[old.as_ref(), new.as_ref()])?)).collect::<Result<_>>()?,
         };
-        let part = |args: &[ArrayRef], from: usize, to: usize| args.iter().map(|arg| arg.slice(from, to - from)).collect::<Vec<_>>();
+        let masked = self.masked;
+        let part = |args: &[ArrayRef], from: usize, to: usize| rows_of(args, from, to, masked);
 
         let new = SortedRows { times: &key.times[old..], slots: &[], slot_count: 0 };
         let mut results = Vec::with_capacity(key.times.len() - old);
@@ -88,15 +91,15 @@ impl General {
             };
             let result = match &mut key.accumulator {
                 Some(accumulator) => {
-                    accumulator.update_batch(&part(&key.args, to, end))?;
+                    accumulator.update_batch(&part(&key.args, to, end)?)?;
                     if from < start {
-                        accumulator.retract_batch(&part(&key.args, from, start))?;
+                        accumulator.retract_batch(&part(&key.args, from, start)?)?;
                     }
                     accumulator.evaluate()?
                 }
                 None => {
                     let mut accumulator = self.aggregate.create_accumulator()?;
-                    accumulator.update_batch(&part(&key.args, start, end))?;
+                    accumulator.update_batch(&part(&key.args, start, end)?)?;
                     accumulator.evaluate()?
                 }
             };
@@ -110,6 +113,18 @@ impl General {
         key.args = key.args.iter().map(|arg| Ok(take(arg, &last, None)?)).collect::<Result<_>>()?;
         self.keys[slot] = Some(key);
         Ok(results)
+    }
+}
+
+/// The arguments of rows `from..to`; of those that pass the last argument where `masked`.
+fn rows_of(args: &[ArrayRef], from: usize, to: usize, masked: bool) -> Result<Vec<ArrayRef>> {
+    let slice = |arg: &ArrayRef| arg.slice(from, to - from);
+    match args.split_last() {
+        Some((mask, args)) if masked => {
+            let mask = slice(mask);
+            args.iter().map(|arg| Ok(filter(&slice(arg), mask.as_boolean())?)).collect()
+        }
+        _ => Ok(args.iter().map(slice).collect()),
     }
 }
 

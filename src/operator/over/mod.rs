@@ -13,8 +13,11 @@ mod column;
 mod count;
 mod fold;
 mod general;
+mod held;
 mod history;
 mod lag;
+mod nth;
+mod rank;
 mod row_number;
 mod running;
 #[cfg(test)]
@@ -29,10 +32,12 @@ use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
-use self::choose::{column_of, is_slow, needs_no_argument};
+use self::choose::{column_of, filter_as_null, is_slow, needs_no_argument};
 use self::column::{Column, SortedRows};
 use self::history::{Parts, RangeHistory, RowsHistory, history_schema, parts};
 use self::lag::Lag;
+use self::nth::Nth;
+use self::rank::Rank;
 use self::row_number::RowNumber;
 use self::running::{Running, running_schema};
 use crate::error::Result;
@@ -59,6 +64,18 @@ pub enum Frame {
     Rows(u64),
 }
 
+impl Frame {
+    /// A function over it, in words.
+    fn text(self, call: &str) -> String {
+        match self {
+            Frame::RangeUnbounded => format!("{call} range unbounded"),
+            Frame::Range(micros) => format!("{call} range {micros} us"),
+            Frame::RowsUnbounded => format!("{call} rows unbounded"),
+            Frame::Rows(before) => format!("{call} rows {before}"),
+        }
+    }
+}
+
 /// One `agg(…) OVER (…)`.
 #[derive(Debug, Clone)]
 pub struct OverColumn {
@@ -66,6 +83,8 @@ pub struct OverColumn {
     pub function: OverFunction,
     /// Its frame.
     pub frame: Frame,
+    /// FILTER of an aggregate: rows of the frame that do not pass are not counted in.
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
 }
 
 /// What is computed over a frame.
@@ -75,6 +94,20 @@ pub enum OverFunction {
     Aggregate(Arc<AggregateFunctionExpr>),
     /// ROW_NUMBER() in event-time order (the frame plays no part).
     RowNumber,
+    /// RANK() or DENSE_RANK() in event-time order (the frame plays no part).
+    Rank {
+        /// Without the gaps that ties leave.
+        dense: bool,
+    },
+    /// FIRST_VALUE, LAST_VALUE, NTH_VALUE.
+    Nth {
+        /// The value, over the input.
+        value: Arc<dyn PhysicalExpr>,
+        /// Of which row of the frame.
+        which: WhichRow,
+        /// Do rows without a value not count?
+        ignore_nulls: bool,
+    },
     /// LAG(value, offset, default) in event-time order (the frame plays no part).
     Lag {
         /// The value, over the input.
@@ -84,6 +117,15 @@ pub enum OverFunction {
         /// What there is where no row is that far back; of the value's type.
         default: ScalarValue,
     },
+}
+
+/// A row of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhichRow {
+    /// Counted from the first, which is 1.
+    FromFirst(u64),
+    /// The last.
+    Last,
 }
 
 /// Describes OVER columns that share PARTITION BY and ORDER BY, over one input.
@@ -118,8 +160,8 @@ impl OverColumn {
     /// How far back it looks.
     fn reach(&self) -> Frame {
         match &self.function {
-            OverFunction::Aggregate(_) => self.frame,
-            OverFunction::RowNumber => Frame::RowsUnbounded,
+            OverFunction::Aggregate(_) | OverFunction::Nth { .. } => self.frame,
+            OverFunction::RowNumber | OverFunction::Rank { .. } => Frame::RowsUnbounded,
             OverFunction::Lag { offset, .. } => Frame::Rows(*offset),
         }
     }
@@ -135,13 +177,26 @@ impl OverColumn {
     /// The expressions whose values the function takes.
     fn args(&self) -> Vec<Arc<dyn PhysicalExpr>> {
         match &self.function {
-            OverFunction::RowNumber => Vec::new(),
-            OverFunction::Lag { value, .. } => vec![value.clone()],
-            OverFunction::Aggregate(aggregate) if needs_no_argument(aggregate, self.frame) => Vec::new(),
+            OverFunction::RowNumber | OverFunction::Rank { .. } => Vec::new(),
+            OverFunction::Lag { value, .. } | OverFunction::Nth { value, .. } => vec![value.clone()],
+            OverFunction::Aggregate(aggregate) if self.filter.is_none() && needs_no_argument(aggregate, self.frame) => Vec::new(),
             OverFunction::Aggregate(aggregate) => {
+                if let Some(filter) = &self.filter
+                    && let Some(arg) = filter_as_null(aggregate, filter)
+                {
+                    return vec![arg];
+                }
                 let order = aggregate.order_bys().iter().map(|sort| sort.expr.clone());
-                aggregate.expressions().into_iter().chain(order).collect()
+                aggregate.expressions().into_iter().chain(order).chain(self.filter.clone()).collect()
             }
+        }
+    }
+
+    /// Is the last of `args` the condition for counting a row in?
+    fn is_masked(&self) -> bool {
+        match (&self.function, &self.filter) {
+            (OverFunction::Aggregate(aggregate), Some(filter)) => filter_as_null(aggregate, filter).is_none(),
+            _ => false,
         }
     }
 
@@ -153,6 +208,17 @@ impl OverColumn {
     fn text(&self, input: Option<&SchemaRef>) -> String {
         match &self.function {
             OverFunction::RowNumber => "row_number()".to_owned(),
+            OverFunction::Rank { dense } => if *dense { "dense_rank()" } else { "rank()" }.to_owned(),
+            OverFunction::Nth { value, which, ignore_nulls } => {
+                let value = if input.is_some() { value.to_string() } else { expr_identity(value) };
+                let nulls = if *ignore_nulls { " ignore nulls" } else { "" };
+                let call = match which {
+                    WhichRow::FromFirst(1) => format!("first_value({value}){nulls}"),
+                    WhichRow::FromFirst(n) => format!("nth_value({value}, {n}){nulls}"),
+                    WhichRow::Last => format!("last_value({value}){nulls}"),
+                };
+                self.frame.text(&call)
+            }
             OverFunction::Lag { value, offset, default } => {
                 let value = if input.is_some() { value.to_string() } else { expr_identity(value) };
                 format!("lag({value}, {offset}, {default})")
@@ -161,13 +227,12 @@ impl OverColumn {
                 let types = input.and_then(|input| self.arg_types(input).ok());
                 let slow = types.is_some_and(|types| is_slow(aggregate, self.frame, &types));
                 let slow = if slow { " (slow: computed anew for each row)" } else { "" };
-                let call = if input.is_some() { aggregate.name().to_owned() } else { aggregate_identity(aggregate, None) };
-                match self.frame {
-                    Frame::RangeUnbounded => format!("{call} range unbounded{slow}"),
-                    Frame::Range(micros) => format!("{call} range {micros} us{slow}"),
-                    Frame::RowsUnbounded => format!("{call} rows unbounded{slow}"),
-                    Frame::Rows(before) => format!("{call} rows {before}{slow}"),
-                }
+                let call = match &self.filter {
+                    _ if input.is_none() => aggregate_identity(aggregate, self.filter.as_ref()),
+                    Some(filter) => format!("{} filter {filter}", aggregate.name()),
+                    None => aggregate.name().to_owned(),
+                };
+                format!("{}{slow}", self.frame.text(&call))
             }
         }
     }
@@ -286,7 +351,9 @@ impl Computed {
         let column = match &spec.function {
             OverFunction::RowNumber => Box::new(RowNumber::default()) as Box<dyn Column>,
             OverFunction::Lag { offset, default, .. } => Box::new(Lag::new(*offset, default.to_array()?)),
-            OverFunction::Aggregate(aggregate) => column_of(aggregate, spec.frame, &arg_types),
+            OverFunction::Rank { dense } => Box::new(Rank::new(*dense)),
+            OverFunction::Nth { which, ignore_nulls, .. } => Box::new(Nth::new(*which, *ignore_nulls, spec.frame, &arg_types[0])),
+            OverFunction::Aggregate(aggregate) => column_of(aggregate, spec.frame, &arg_types, spec.is_masked()),
         };
         Ok(Computed { column, kept: spec.kept(), args: spec.args(), arg_types, data_type: data_type.clone() })
     }

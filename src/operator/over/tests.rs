@@ -5,13 +5,13 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::functions_aggregate as agg;
-use datafusion::logical_expr::AggregateUDF;
+use datafusion::logical_expr::{AggregateUDF, Operator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
-use datafusion::physical_expr::expressions::{Column, lit};
+use datafusion::physical_expr::expressions::{Column, binary, lit};
 use proptest::prelude::*;
 
-use super::{Frame, OverColumn, OverFunction, OverSpec};
+use super::{Frame, OverColumn, OverFunction, OverSpec, WhichRow};
 use crate::operator::OperatorSpec as _;
 use crate::operator::testing::{Step, WAYS, batch, check, rows_of, run as run_steps, schema};
 use crate::time::{MICROS_PER_SECOND, Watermark};
@@ -34,6 +34,11 @@ fn column(name: &str) -> Arc<dyn PhysicalExpr> {
     Arc::new(Column::new_with_schema(name, &input()).unwrap())
 }
 
+/// `n > 0`.
+fn above_zero() -> Arc<dyn PhysicalExpr> {
+    binary(column("n"), Operator::Gt, lit(0i64), &input()).unwrap()
+}
+
 fn aggregate(function: Arc<AggregateUDF>, arg: Arc<dyn PhysicalExpr>) -> OverFunction {
     let name = function.name().to_owned();
     OverFunction::Aggregate(Arc::new(AggregateExprBuilder::new(function, vec![arg]).schema(input()).alias(name).build().unwrap()))
@@ -44,12 +49,13 @@ fn spec(functions: Vec<(OverFunction, Frame)>) -> OverSpec {
     for (at, (function, _)) in functions.iter().enumerate() {
         let data_type = match function {
             OverFunction::Aggregate(aggregate) => aggregate.field().data_type().clone(),
-            OverFunction::RowNumber => DataType::Int64,
+            OverFunction::RowNumber | OverFunction::Rank { .. } => DataType::Int64,
+            OverFunction::Nth { value, .. } => value.data_type(&input()).unwrap(),
             OverFunction::Lag { default, .. } => default.data_type(),
         };
         fields.push(Arc::new(Field::new(format!("r{at}"), data_type, true)));
     }
-    let columns = functions.into_iter().map(|(function, frame)| OverColumn { function, frame }).collect();
+    let columns = functions.into_iter().map(|(function, frame)| OverColumn { function, frame, filter: None }).collect();
     OverSpec { input: input(), keys: vec![0], time: 1, seq: Some(5), columns, schema: Arc::new(Schema::new(fields)) }
 }
 
@@ -142,6 +148,58 @@ fn lag_looks_back_by_row_within_the_key_and_over_any_number_of_batches() {
 }
 
 #[test]
+fn first_last_and_nth_are_of_the_frame() {
+    let nth = |which, ignore_nulls| OverFunction::Nth { value: column("n"), which, ignore_nulls };
+    run(
+        vec![
+            (nth(WhichRow::FromFirst(1), true), Frame::Rows(1)),
+            (nth(WhichRow::FromFirst(1), false), Frame::Rows(1)),
+            (nth(WhichRow::Last, true), Frame::Range(SECOND)),
+            (nth(WhichRow::FromFirst(2), true), Frame::RowsUnbounded),
+            (nth(WhichRow::Last, false), Frame::RangeUnbounded),
+        ],
+        "
+        < a 1 1 1 x 1
+        < a 2 NULL 1 x 2
+        < a 3 NULL 1 x 3
+        < a 4 4 1 x 4
+        < a 4 5 1 x 5
+        mark 4
+        > a 1 1 1.0 x 1 1 1 1 NULL 1
+        > a 2 NULL 1.0 x 2 1 1 1 NULL NULL
+        > a 3 NULL 1.0 x 3 NULL NULL NULL NULL NULL
+        mark 5
+        > a 4 4 1.0 x 4 4 NULL 5 4 5
+        > a 4 5 1.0 x 5 4 4 5 4 5
+        < a 5 NULL 1 x 6
+        mark end
+        > a 5 NULL 1.0 x 6 5 5 5 4 NULL
+        ",
+    );
+}
+
+#[test]
+fn rows_of_one_time_share_a_rank() {
+    run(
+        vec![(OverFunction::Rank { dense: false }, Frame::RowsUnbounded), (OverFunction::Rank { dense: true }, Frame::RowsUnbounded)],
+        "
+        < a 1 1 1 x 1
+        < a 2 1 1 x 2
+        < a 2 1 1 x 3
+        < b 2 1 1 x 4
+        mark 3
+        > a 1 1 1.0 x 1 1 1
+        > a 2 1 1.0 x 2 2 2
+        > a 2 1 1.0 x 3 2 2
+        > b 2 1 1.0 x 4 1 1
+        < a 3 1 1 x 5
+        mark end
+        > a 3 1 1.0 x 5 4 3
+        ",
+    );
+}
+
+#[test]
 fn late_rows_and_rows_without_time_are_refused() {
     run(
         vec![(count(), Frame::Range(SECOND))],
@@ -200,9 +258,26 @@ fn what_is_slow_says_so() {
     }
 }
 
-/// Every aggregate that the property below compares.
+/// Every function that the property below compares.
 fn functions() -> Vec<OverFunction> {
+    let nth = |name: &str, which, ignore_nulls| OverFunction::Nth { value: column(name), which, ignore_nulls };
+    let distinct = |function: Arc<AggregateUDF>, name: &str| {
+        let built = AggregateExprBuilder::new(function, vec![column(name)]).schema(input()).alias(name).with_distinct(true).build();
+        OverFunction::Aggregate(Arc::new(built.unwrap()))
+    };
     vec![
+        OverFunction::RowNumber,
+        OverFunction::Rank { dense: false },
+        OverFunction::Rank { dense: true },
+        OverFunction::Lag { value: column("s"), offset: 2, default: ScalarValue::Utf8View(Some("none".into())) },
+        nth("n", WhichRow::FromFirst(1), true),
+        nth("s", WhichRow::FromFirst(1), false),
+        nth("s", WhichRow::FromFirst(2), true),
+        nth("n", WhichRow::FromFirst(3), false),
+        nth("s", WhichRow::Last, true),
+        nth("n", WhichRow::Last, false),
+        distinct(agg::count::count_udaf(), "s"),
+        distinct(agg::sum::sum_udaf(), "n"),
         count(),
         aggregate(agg::count::count_udaf(), column("n")),
         aggregate(agg::sum::sum_udaf(), column("n")),
@@ -236,7 +311,7 @@ fn expected(spec: &OverSpec, rows: &RecordBatch, times: &[i64]) -> Vec<String> {
     let key = |row: usize| keys.is_valid(row).then(|| keys.value(row));
     let mut texts = rows_of(rows);
     for column in &spec.columns {
-        let OverFunction::Aggregate(aggregate) = &column.function else { continue };
+        let passes = column.filter.as_ref().map(|filter| filter.evaluate(rows).unwrap().into_array(rows.num_rows()).unwrap());
         for row in 0..rows.num_rows() {
             // In event-time order; the sequence is the row number.
             let mut order: Vec<usize> = (0..rows.num_rows()).filter(|other| key(*other) == key(row)).collect();
@@ -251,7 +326,36 @@ fn expected(spec: &OverSpec, rows: &RecordBatch, times: &[i64]) -> Vec<String> {
                 Frame::RowsUnbounded => order[..=at].to_vec(),
                 Frame::Rows(before) => order[at.saturating_sub(before as usize)..=at].to_vec(),
             };
-            texts[row].push_str(&format!(" {}", rounded(&over_frame(aggregate, rows, &frame))));
+            let value =
+                |of: &Arc<dyn PhysicalExpr>, row: usize| of.evaluate(rows).unwrap().into_array(rows.num_rows()).unwrap().slice(row, 1);
+            let text = match &column.function {
+                OverFunction::Aggregate(aggregate) => {
+                    let passing = |row: &usize| passes.as_ref().is_none_or(|p| p.as_boolean().is_valid(*row) && p.as_boolean().value(*row));
+                    let frame: Vec<usize> = frame.into_iter().filter(passing).collect();
+                    rounded(&over_frame(aggregate, rows, &frame))
+                }
+                OverFunction::RowNumber => (at + 1).to_string(),
+                OverFunction::Rank { dense } => {
+                    let mut before: Vec<i64> = order.iter().map(|other| times[*other]).filter(|ts| *ts < times[row]).collect();
+                    if *dense {
+                        before.dedup();
+                    }
+                    (before.len() + 1).to_string()
+                }
+                OverFunction::Lag { value: of, offset, default } => match at.checked_sub(*offset as usize) {
+                    Some(earlier) => rounded(&value(of, order[earlier])),
+                    None => default.to_string(),
+                },
+                OverFunction::Nth { value: of, which, ignore_nulls } => {
+                    let counted: Vec<usize> = frame.iter().copied().filter(|row| !ignore_nulls || value(of, *row).is_valid(0)).collect();
+                    let found = match which {
+                        WhichRow::Last => counted.last(),
+                        WhichRow::FromFirst(n) => counted.get(*n as usize - 1),
+                    };
+                    found.map_or("NULL".to_owned(), |row| rounded(&value(of, *row)))
+                }
+            };
+            texts[row].push_str(&format!(" {text}"));
         }
     }
     texts.sort();
@@ -288,14 +392,20 @@ proptest! {
             (prop::option::weighted(0.9, 0..3u8), 0..6i64, prop::option::weighted(0.8, -9..9i64), prop::option::weighted(0.8, (-999..999i32).prop_map(|quarters| f64::from(quarters) / 4.0)), prop::option::weighted(0.8, 0..5u8)),
             1..40,
         ),
-        frames in prop::collection::vec((0..12usize, 0..4usize, 0..6i64), 1..5),
+        frames in prop::collection::vec((0..functions().len(), 0..4usize, 0..6i64, prop::bool::ANY), 1..5),
         cuts in prop::collection::vec(1..9usize, 1..6),
     ) {
-        let columns = frames.into_iter().map(|(function, kind, size)| {
+        let filters: Vec<bool> = frames.iter().map(|(.., filtered)| *filtered).collect();
+        let columns = frames.into_iter().map(|(function, kind, size, _)| {
             let frame = [Frame::Range(size * SECOND), Frame::Rows(size as u64), Frame::RangeUnbounded, Frame::RowsUnbounded][kind];
             (functions().swap_remove(function), frame)
         });
-        let spec = spec(columns.collect());
+        let mut spec = spec(columns.collect());
+        for (column, filtered) in spec.columns.iter_mut().zip(filters) {
+            if filtered && let OverFunction::Aggregate(_) = column.function {
+                column.filter = Some(above_zero());
+            }
+        }
         let text = |v: Option<String>| v.unwrap_or("NULL".into());
         let mut lines = Vec::new();
         let mut times = Vec::new();

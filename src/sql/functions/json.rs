@@ -9,16 +9,22 @@ use super::define::{Args, Function, Returns, forms, value};
 
 pub(super) fn functions() -> Vec<Function> {
     vec![
-        Function::new("json_value", forms![[Text, Text]], Returns::Text, json_value),
+        Function::new("json_value", forms![[Text, Text], [Text, Text, Text, Text]], Returns::Text, json_value),
         Function::new("json_query", forms![[Text, Text]], Returns::Text, json_query),
         Function::new("json_exists", forms![[Text, Text]], Returns::Bool, json_exists),
-        Function::new("is_json", forms![[Text]], Returns::Bool, is_json),
+        Function::new("is_json", forms![[Text], [Text, Text]], Returns::Bool, is_json),
     ]
+}
+
+/// A path, and whether what it misses is empty (`lax`) or an error (`strict`, also when neither is said, as in Flink).
+struct Path {
+    nodes: Vec<PointerNode>,
+    lax: bool,
 }
 
 /// The paths of a call: read once when constant.
 enum Paths {
-    One(Vec<PointerNode>),
+    One(Path),
     ByRow(StringViewArray),
 }
 
@@ -30,21 +36,27 @@ impl Paths {
         })
     }
 
-    /// What stands at the path of a row; `None` when there is nothing or the text is no JSON.
-    fn get<'t>(&self, args: &Args, row: usize, text: &'t str) -> DfResult<Option<LazyValue<'t>>> {
+    /// What stands at the path of a row, if anything, and whether the path is lax; `None` for a path that is NULL.
+    fn get<'t>(&self, args: &Args, row: usize, text: &'t str) -> DfResult<Option<(Option<LazyValue<'t>>, bool)>> {
+        let find = |path: &Path| (sonic_rs::get(text, &path.nodes).ok(), path.lax);
         Ok(match self {
-            Paths::One(path) => sonic_rs::get(text, path).ok(),
+            Paths::One(path) => Some(find(path)),
             Paths::ByRow(paths) => match value(paths, row) {
-                Some(text_of_path) => sonic_rs::get(text, &path(text_of_path).map_err(|e| args.fault(e))?).ok(),
+                Some(text_of_path) => Some(find(&path(text_of_path).map_err(|e| args.fault(e))?)),
                 None => None,
             },
         })
     }
 }
 
-fn path(text: &str) -> Result<Vec<PointerNode>, String> {
+fn is_json_text(text: &str) -> bool {
+    sonic_rs::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+fn path(text: &str) -> Result<Path, String> {
     let wrong = |why: &str| format!("the path '{text}' {why}; paths look like $.a.b[0] or $['a b']");
     let trimmed = text.trim();
+    let lax = trimmed.starts_with("lax ");
     let trimmed = trimmed.strip_prefix("lax ").or_else(|| trimmed.strip_prefix("strict ")).unwrap_or(trimmed).trim();
     let mut rest = trimmed.strip_prefix('$').ok_or_else(|| wrong("does not begin with $"))?;
     let mut nodes = Vec::new();
@@ -70,30 +82,39 @@ fn path(text: &str) -> Result<Vec<PointerNode>, String> {
             return Err(wrong("has a step that is not supported"));
         }
     }
-    Ok(nodes)
+    Ok(Path { nodes, lax })
 }
 
-/// `JSON_VALUE(json, path)`: a scalar as text; NULL for null, objects, arrays, nothing, and what is no JSON.
+/// `JSON_VALUE(json, path [, on empty, on error])`: a scalar as text. Anything else (null, an object, an array, nothing, no
+/// JSON at all) is empty where the path is lax, otherwise an error; both are NULL unless said otherwise.
 fn json_value(args: &Args) -> DfResult<ArrayRef> {
     let (texts, paths) = (args.text(0)?, Paths::of(args)?);
+    let instead = if args.len() == 4 { Some((args.text(2)?, args.text(3)?)) } else { None };
     args.texts(|row| {
-        let Some(text) = value(&texts, row) else { return Ok(None) };
-        let found = paths.get(args, row, text)?;
-        Ok(found.and_then(|v| match v.get_type() {
+        let Some((found, lax)) = value(&texts, row).map(|text| paths.get(args, row, text)).transpose()?.flatten() else { return Ok(None) };
+        let scalar = found.and_then(|v| match v.get_type() {
             JsonType::String => v.as_str().map(str::to_owned),
             JsonType::Number | JsonType::Boolean => Some(v.as_raw_str().to_owned()),
             _ => None,
+        });
+        Ok(scalar.or_else(|| {
+            let (empty, error) = instead.as_ref()?;
+            value(if lax { empty } else { error }, row).map(str::to_owned)
         }))
     })
 }
 
-/// `JSON_QUERY(json, path)`: an object or an array as JSON; NULL for anything else.
+/// `JSON_QUERY(json, path)`: an object or an array as JSON without blanks; NULL for anything else.
 fn json_query(args: &Args) -> DfResult<ArrayRef> {
     let (texts, paths) = (args.text(0)?, Paths::of(args)?);
     args.texts(|row| {
         let Some(text) = value(&texts, row) else { return Ok(None) };
-        let found = paths.get(args, row, text)?;
-        Ok(found.filter(|v| v.is_object() || v.is_array()).map(|v| v.as_raw_str().to_owned()))
+        Ok(match paths.get(args, row, text)? {
+            Some((Some(v), _)) if v.is_object() || v.is_array() => {
+                sonic_rs::from_str::<sonic_rs::Value>(v.as_raw_str()).ok().map(|v| v.to_string())
+            }
+            _ => None,
+        })
     })
 }
 
@@ -101,12 +122,25 @@ fn json_query(args: &Args) -> DfResult<ArrayRef> {
 fn json_exists(args: &Args) -> DfResult<ArrayRef> {
     let (texts, paths) = (args.text(0)?, Paths::of(args)?);
     args.bools(|row| match value(&texts, row) {
-        Some(text) => Ok(Some(paths.get(args, row, text)?.is_some())),
+        Some(text) => Ok(Some(matches!(paths.get(args, row, text)?, Some((Some(_), _))))),
         None => Ok(None),
     })
 }
 
+/// `is_json(text [, kind])`, which is what `text IS JSON [kind]` becomes; a NULL is none.
 fn is_json(args: &Args) -> DfResult<ArrayRef> {
     let texts = args.text(0)?;
-    args.bools(|row| Ok(Some(value(&texts, row).is_some_and(|t| sonic_rs::from_str::<serde::de::IgnoredAny>(t).is_ok()))))
+    let kind = if args.len() == 2 { args.constant_text(1).unwrap_or("VALUE") } else { "VALUE" };
+    args.bools(|row| {
+        Ok(Some(value(&texts, row).is_some_and(|text| {
+            let first = text.trim_start().chars().next();
+            let of_kind = match kind {
+                "ARRAY" => first == Some('['),
+                "OBJECT" => first == Some('{'),
+                "SCALAR" => !matches!(first, Some('[' | '{')),
+                _ => true,
+            };
+            of_kind && is_json_text(text)
+        })))
+    })
 }

@@ -6,25 +6,27 @@
 //! | file | functions of Flink |
 //! |---|---|
 //! | `time.rs` | `TO_TIMESTAMP_LTZ` `TO_TIMESTAMP` `TO_DATE` `DATE_FORMAT` `TIMESTAMPDIFF` `TIMESTAMPADD` `EXTRACT` `YEAR` … `SECOND` `UNIX_TIMESTAMP` `FROM_UNIXTIME` `CURRENT_TIMESTAMP` `NOW` `LOCALTIMESTAMP` `CURRENT_DATE` `CURRENT_TIME` `PROCTIME` |
-//! | `text.rs` | `CONCAT` `CONCAT_WS` `SPLIT_INDEX` `REGEXP` `REGEXP_EXTRACT` `REGEXP_REPLACE` `SUBSTRING` `LEFT` `RIGHT` `LPAD` `RPAD` `LOCATE` `STARTSWITH` `ENDSWITH` `IS_DIGIT` `IS_ALPHA` `IS_DECIMAL` `ELT` |
+//! | `text.rs` | `CONCAT` `CONCAT_WS` `SPLIT_INDEX` `REGEXP` `REGEXP_EXTRACT` `REGEXP_SUBSTR` `REGEXP_REPLACE` `CHR` `SUBSTRING` `LEFT` `RIGHT` `LPAD` `RPAD` `LOCATE` `STARTSWITH` `ENDSWITH` `IS_DIGIT` `IS_ALPHA` `IS_DECIMAL` `ELT` |
 //! | `number.rs` | `FLOOR` `CEIL` (also `TO` a unit) `LOG` `SIGN` `E` `BIN` `HEX` `RAND_INTEGER` `TYPEOF` |
-//! | `json.rs` | `JSON_VALUE` `JSON_QUERY` `JSON_EXISTS` |
+//! | `json.rs` | `JSON_VALUE` `JSON_QUERY` `JSON_EXISTS` `IS JSON` |
 //! | `coding.rs` | `SHA224` … `SHA512` `SHA2` `TO_BASE64` `FROM_BASE64` `URL_ENCODE` `URL_DECODE` `PARSE_URL` |
 //! | `collection.rs` | `CARDINALITY` `ELEMENT` `STR_TO_MAP` |
-//! | `avg.rs` | `AVG` |
+//! | `avg.rs` `sum.rs` | `AVG` `SUM` |
 //! | `../forms.rs` | `IF` `IFNULL` `MOD` `GREATEST` `LEAST` `LISTAGG` `APPROX_COUNT_DISTINCT` `RAND` `TRUNCATE` `ROW` |
-//! | DataFusion's, the same in Flink | `ABS` `SQRT` `POWER` `EXP` `LN` `LOG10` `LOG2` `ROUND` of doubles, `SIN` and its kin, `UPPER` `LOWER` `TRIM` `POSITION` `CHAR_LENGTH` `REPLACE` `REPEAT` `REVERSE` `INITCAP` `OVERLAY` `ASCII` `CHR` `MD5` `UUID` `COALESCE` `NULLIF`, `COUNT` `MIN` `MAX` `FIRST_VALUE` `LAST_VALUE` `STDDEV_POP` `VAR_POP` and their kin, `ROW_NUMBER` `RANK` `LAG` `LEAD` … |
-//! | DataFusion's, **not** the same | `ROUND` of an integer is a DOUBLE; `SUM` (see `../flink_types.rs`); `ARRAY_POSITION` is a BIGINT without sign; `ENCODE` and `DECODE` are of `hex` and `base64`, not of charsets |
-//! | missing, said by name | `CURRENT_WATERMARK` `CONVERT_TZ` `SHA1` `JSON_OBJECT` `JSON_ARRAY` `JSON_STRING` `COLLECT` |
+//! | DataFusion's, the same in Flink | `ABS` `SQRT` `POWER` `EXP` `LN` `LOG10` `LOG2` `ROUND` of doubles, `SIN` and its kin, `UPPER` `LOWER` `TRIM` `POSITION` `CHAR_LENGTH` `REPLACE` `REPEAT` `REVERSE` `INITCAP` `OVERLAY` `ASCII` `MD5` `UUID` `COALESCE` `NULLIF`, `COUNT` `MIN` `MAX` `FIRST_VALUE` `LAST_VALUE` `STDDEV_POP` `VAR_POP` and their kin, `ROW_NUMBER` `RANK` `LAG` `LEAD` … |
+//! | DataFusion's, **not** the same | `ROUND` of an integer is a DOUBLE; `ARRAY_POSITION` is a BIGINT without sign; `ENCODE` and `DECODE` are of `hex` and `base64`, not of charsets |
+//! | missing, said by name | `CURRENT_WATERMARK` `CONVERT_TZ` `SHA1` `UNHEX` `PRINTF` `JSON_OBJECT` `JSON_ARRAY` `JSON_STRING` `JSON_QUOTE` `JSON_UNQUOTE` `COLLECT` `OVERLAPS` |
 
 mod avg;
 mod coding;
 mod collection;
 mod define;
+mod exact;
 mod json;
 mod number;
 mod pattern;
 pub(super) mod planner;
+mod sum;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -77,6 +79,7 @@ impl Default for Functions {
             functions.add_scalar(Arc::new(f.udf()));
         }
         functions.add_aggregate(Arc::new(avg::avg()));
+        functions.add_aggregate(Arc::new(sum::sum()));
         functions
     }
 }

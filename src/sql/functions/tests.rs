@@ -55,6 +55,8 @@ async fn time() {
         ("TIMESTAMPADD(WEEK, 1, TIMESTAMP '2003-01-02 00:00:00')", "2003-01-09T00:00:00 TIMESTAMP(3)"),
         ("TIMESTAMPADD(MONTH, -1, TIMESTAMP '2020-03-31 00:00:00')", "2020-02-29T00:00:00 TIMESTAMP(3)"),
         ("EXTRACT(DAY FROM TIMESTAMP '2006-06-05 00:00:00')", "5 BIGINT"),
+        ("EXTRACT(CENTURY FROM TIMESTAMP '2000-06-05 00:00:00')", "20 BIGINT"),
+        ("EXTRACT(DECADE FROM TIMESTAMP '2006-06-05 00:00:00')", "200 BIGINT"),
         ("QUARTER(DATE '1994-09-27')", "3 BIGINT"),
         ("DAYOFWEEK(DATE '1994-09-27')", "3 BIGINT"),
         ("WEEK(DATE '1994-09-27')", "39 BIGINT"),
@@ -93,7 +95,13 @@ async fn text() {
         ("REGEXP_EXTRACT('foothebar', 'foo(.*?)(bar)', 2)", "bar STRING"),
         ("REGEXP_EXTRACT('foothebar', 'x')", "NULL STRING"),
         ("REGEXP_REPLACE('foobar', 'oo|ar', '')", "fb STRING"),
-        ("REGEXP_REPLACE('2020-01', '(\\d+)-(\\d+)', '$2x$1')", "01x2020 STRING"),
+        ("REGEXP_REPLACE('2020-01', '\\d+', '<$0>')", "<$0>-<$0> STRING"),
+        ("REGEXP_EXTRACT('a', '(')", "NULL STRING"),
+        ("REGEXP_SUBSTR('foothebar', 'the.')", "theb STRING"),
+        ("REGEXP_COUNT('banana', 'a')", "3 INT"),
+        ("CAST('12345' AS VARCHAR(3))", "123 STRING"),
+        ("CAST('a' AS CHAR(3)) || '.'", "a  . STRING"),
+        ("SPLIT('a,b', ',')[2]", "b STRING"),
         ("SUBSTRING('abcdef', 2, 3)", "bcd STRING"),
         ("SUBSTRING('abcdef' FROM 3)", "cdef STRING"),
         ("SUBSTR('abcdef', -2)", "ef STRING"),
@@ -116,6 +124,8 @@ async fn text() {
         ("ELT(2, 'a', 'b')", "b STRING"),
         ("ASCII('A')", "65 INT"),
         ("CHR(65)", "A STRING"),
+        ("CHR(256 + 65)", "A STRING"),
+        ("CHR(-1)", " STRING"),
         ("REPLACE('hello world', 'world', 'flink')", "hello flink STRING"),
         ("OVERLAY('xxxxxtest' PLACING 'xxxx' FROM 6)", "xxxxxxxxx STRING"),
         ("'abc' LIKE 'a%'", "true BOOLEAN"),
@@ -140,7 +150,7 @@ async fn numbers_and_conditions() {
         ("CAST(-2 AS DECIMAL(10, 2)) / CAST(3 AS DECIMAL(1, 0))", "-0.666667 DECIMAL(14, 6)"),
         ("CAST('1.00' AS DECIMAL(38, 2)) / CAST('7.0' AS DECIMAL(38, 1))", "0.142857 DECIMAL(38, 6)"),
         ("1.0 / 0.0", "division by zero"),
-        ("CAST('1.5' AS DECIMAL(3, 1)) * CAST('2.25' AS DECIMAL(4, 2))", "3.375 DECIMAL(7, 3)"),
+        ("CAST('1.5' AS DECIMAL(3, 1)) * CAST('2.25' AS DECIMAL(4, 2))", "3.375 DECIMAL(8, 3)"),
         ("POWER(2, 10)", "1024.0 DOUBLE"),
         ("LOG(EXP(CAST(2 AS DOUBLE)))", "2.0 DOUBLE"),
         ("LOG(2, 8)", "3.0 DOUBLE"),
@@ -178,10 +188,15 @@ async fn json_digests_urls_and_collections() {
     check(&[
         (r#"JSON_VALUE('{"a": {"b": [1, "x"]}}', '$.a.b[1]')"#, "x STRING"),
         (r#"JSON_VALUE('{"a": 5}', '$.a' RETURNING INT)"#, "5 INT"),
-        (r#"JSON_VALUE('{"a": 5}', '$.c' DEFAULT 'none' ON EMPTY)"#, "none STRING"),
+        (r#"JSON_VALUE('{"a": 5}', 'lax $.c' DEFAULT 'none' ON EMPTY)"#, "none STRING"),
+        (r#"JSON_VALUE('{"a": 5}', '$.c' DEFAULT 'none' ON EMPTY)"#, "NULL STRING"),
+        (r#"JSON_VALUE('{"a": 5}', '$.c' DEFAULT 7 ON EMPTY DEFAULT 8 ON ERROR)"#, "8 STRING"),
+        (r#"JSON_VALUE('no', 'lax $.c' RETURNING INT DEFAULT 7 ON EMPTY DEFAULT 8 ON ERROR)"#, "7 INT"),
+        (r#"'{"a": 5}' IS JSON OBJECT"#, "true BOOLEAN"),
+        (r#"'[5' IS NOT JSON"#, "true BOOLEAN"),
         (r#"JSON_VALUE('not json', '$.a')"#, "NULL STRING"),
         (r#"JSON_VALUE('{"a b": true}', 'lax $[''a b'']')"#, "true STRING"),
-        (r#"JSON_QUERY('{"a": {"b": 1}}', '$.a')"#, r#"{"b": 1} STRING"#),
+        (r#"JSON_QUERY('{"a": {"b": 1}}', '$.a')"#, r#"{"b":1} STRING"#),
         (r#"JSON_QUERY('{"a": 1}', '$.a')"#, "NULL STRING"),
         (r#"JSON_EXISTS('{"a": null}', '$.a')"#, "true BOOLEAN"),
         (r#"JSON_EXISTS('{"a": 1}', 'a')"#, "JSON_EXISTS: the path 'a' does not begin with $; paths look like $.a.b[0] or $['a b']"),
@@ -228,5 +243,10 @@ async fn averages() {
     assert_eq!(average("AVG(CAST(x AS DECIMAL(4, 2)))").await, "2.750000 NULL DECIMAL(38, 6)");
     assert_eq!(average("AVG(CAST(x AS DOUBLE))").await, "2.75 NULL DOUBLE");
     assert_eq!(average("COUNT(*)").await, "4 1 BIGINT");
-    assert_eq!(average("SUM(x)").await, "11 NULL BIGINT");
+    assert_eq!(average("SUM(x)").await, "11 NULL INT");
+    assert_eq!(average("SUM(DISTINCT x)").await, "7 NULL INT");
+    assert_eq!(average("SUM(CAST(x AS BIGINT))").await, "11 NULL BIGINT");
+    assert_eq!(average("SUM(CAST(2147483647 AS INT))").await, "-4 2147483647 INT", "it wraps around, as Flink's");
+    assert_eq!(average("SUM(CAST(x AS DECIMAL(4, 2)))").await, "11.00 NULL DECIMAL(38, 2)");
+    assert_eq!(average("ROUND(VARIANCE(x), 9)").await, "2.25 NULL DOUBLE");
 }

@@ -1,11 +1,9 @@
 //! Functions of texts.
 
-use std::borrow::Cow;
-
 use arrow::array::ArrayRef;
 use arrow::datatypes::Int32Type;
 use datafusion::error::Result as DfResult;
-use regex::Regex;
+use regex::{NoExpand, Regex};
 
 use super::define::Kind::{Any, Long, Text};
 use super::define::{Args, Function, Returns, forms, value};
@@ -17,6 +15,8 @@ pub(super) fn functions() -> Vec<Function> {
         Function::new("split_index", forms![[Text, Text, Long], [Text, Long, Long]], Returns::Text, split_index),
         Function::new("regexp", forms![[Text, Text]], Returns::Bool, regexp),
         Function::new("regexp_extract", forms![[Text, Text], [Text, Text, Long]], Returns::Text, regexp_extract),
+        Function::new("regexp_substr", forms![[Text, Text]], Returns::Text, regexp_extract),
+        Function::new("chr", forms![[Long]], Returns::Text, chr),
         Function::new("regexp_replace", forms![[Text, Text, Text]], Returns::Text, regexp_replace),
         substring_function(),
         Function::new("left", forms![[Text, Long]], Returns::Text, left),
@@ -116,7 +116,8 @@ fn regexp(args: &Args) -> DfResult<ArrayRef> {
     })
 }
 
-/// `REGEXP_EXTRACT(text, pattern [, group])`: what the group of the first fit holds; group 0 is the whole.
+/// `REGEXP_EXTRACT(text, pattern [, group])`: what the group of the first fit holds; group 0 is the whole. NULL where the
+/// pattern is none, as in Flink.
 fn regexp_extract(args: &Args) -> DfResult<ArrayRef> {
     let (texts, patterns, mut regexes) = (args.text(0)?, args.text(1)?, Regexes::default());
     let groups = if args.len() == 3 { Some(args.long(2)?) } else { None };
@@ -127,47 +128,26 @@ fn regexp_extract(args: &Args) -> DfResult<ArrayRef> {
             None => Some(0),
         };
         let Some(group) = group.and_then(|g| usize::try_from(g).ok()) else { return Ok(None) };
-        let found = regexes.get(args, pattern)?.captures(text);
-        Ok(found.and_then(|f| f.get(group)).map(|m| m.as_str().to_owned()))
+        let Ok(regex) = regexes.get(args, pattern) else { return Ok(None) };
+        Ok(regex.captures(text).and_then(|f| f.get(group)).map(|m| m.as_str().to_owned()))
     })
 }
 
-/// `REGEXP_REPLACE(text, pattern, replacement)`: every fit; `$1` stands for a group.
+/// `CHR(code)`: the character of the code's last eight bits; none for a negative one.
+fn chr(args: &Args) -> DfResult<ArrayRef> {
+    let codes = args.long(0)?;
+    args.texts(|row| Ok(value(&codes, row).map(|code| if code < 0 { String::new() } else { char::from(code as u8).to_string() })))
+}
+
+/// `REGEXP_REPLACE(text, pattern, replacement)`: every fit, by the replacement as it stands.
 fn regexp_replace(args: &Args) -> DfResult<ArrayRef> {
     let (texts, patterns, replacements, mut regexes) = (args.text(0)?, args.text(1)?, args.text(2)?, Regexes::default());
     args.texts(|row| match (value(&texts, row), value(&patterns, row), value(&replacements, row)) {
         (Some(text), Some(pattern), Some(replacement)) => {
-            Ok(Some(regexes.get(args, pattern)?.replace_all(text, java_replacement(replacement).as_ref()).into_owned()))
+            Ok(Some(regexes.get(args, pattern)?.replace_all(text, NoExpand(replacement)).into_owned()))
         }
         _ => Ok(None),
     })
-}
-
-/// `$1x` is group 1 and an x in Java, a group called `1x` in Rust; `\$` is a dollar in Java, `$$` in Rust.
-fn java_replacement(text: &str) -> Cow<'_, str> {
-    if !text.contains(['$', '\\']) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::new();
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => match chars.next() {
-                Some('$') => out.push_str("$$"),
-                Some(other) => out.push(other),
-                None => out.push('\\'),
-            },
-            '$' if chars.peek().is_some_and(char::is_ascii_digit) => {
-                out.push_str("${");
-                while let Some(digit) = chars.next_if(char::is_ascii_digit) {
-                    out.push(digit);
-                }
-                out.push('}');
-            }
-            c => out.push(c),
-        }
-    }
-    Cow::Owned(out)
 }
 
 /// The planner of expressions calls it, too.

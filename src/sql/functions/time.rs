@@ -328,6 +328,18 @@ fn extract(args: &Args, unit: Option<&str>, at: usize) -> DfResult<ArrayRef> {
             let of_second: Int64Array = args.micros(at)?.unary(|t| t.rem_euclid(SECOND) / per);
             return Ok(Arc::new(of_second));
         }
+        "DECADE" | "CENTURY" | "MILLENNIUM" => {
+            let years = date_part(&times, DatePart::Year)?;
+            let per = match unit.as_str() {
+                "DECADE" => 10,
+                "CENTURY" => 100,
+                _ => 1000,
+            };
+            // Centuries and millennia are counted from 1, decades from 0.
+            let counted = |year: i32| if per == 10 { year.div_euclid(per) } else { (year - 1).div_euclid(per) + 1 };
+            let counted: Int64Array = years.as_primitive::<Int32Type>().unary(|year| i64::from(counted(year)));
+            return Ok(Arc::new(counted));
+        }
         "EPOCH" => {
             let seconds: Int64Array = args.micros(at)?.unary(|t| t.div_euclid(SECOND));
             return Ok(Arc::new(seconds));

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::logical_expr::expr::{AggregateFunction, Sort, WindowFunction};
+use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, Sort, WindowFunction};
 use datafusion::logical_expr::{Expr, Window, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 
@@ -16,7 +16,7 @@ use super::time_columns::interval_micros;
 use super::window::Named;
 use super::{Lowering, refuse};
 use crate::error::{Error, Result};
-use crate::operator::over::{Frame, OverColumn, OverFunction, OverSpec};
+use crate::operator::over::{Frame, OverColumn, OverFunction, OverSpec, WhichRow};
 
 /// A function of a window node without its alias.
 pub(super) fn function_of(expr: &Expr) -> Result<&WindowFunction> {
@@ -128,19 +128,21 @@ impl Lowering<'_> {
         schema: &DFSchema,
         input: &Stream,
         field: &FieldRef,
-    ) -> Result<(OverColumn, arrow::datatypes::DataType)> {
+    ) -> Result<(OverColumn, DataType)> {
         let params = &function.params;
         let aggregate = match &function.fun {
-            WindowFunctionDefinition::WindowUDF(udf) if udf.name() == "row_number" => {
-                let over = OverColumn { function: OverFunction::RowNumber, frame: Frame::RowsUnbounded };
-                return Ok((over, field.data_type().clone()));
+            WindowFunctionDefinition::WindowUDF(udf) => {
+                if params.filter.is_some() || params.distinct {
+                    return Err(refuse::over_modifier(&udf.name().to_uppercase()));
+                }
+                let function = self.ranking(udf.name(), function, schema, field)?;
+                // FIRST_VALUE and its kin look at their frame, the others at all rows before.
+                let frame = if let OverFunction::Nth { .. } = function { frame_of(&params.window_frame)? } else { Frame::RowsUnbounded };
+                return Ok((OverColumn { function, frame, filter: None }, field.data_type().clone()));
             }
-            WindowFunctionDefinition::WindowUDF(udf) => return Err(refuse::over_function(&udf.name().to_uppercase())),
             WindowFunctionDefinition::AggregateUDF(udf) => udf,
         };
-        if params.filter.is_some() {
-            return Err(refuse::over_filter(&aggregate.name().to_uppercase()));
-        }
+        let filter = params.filter.as_ref().map(|filter| self.physical(filter, schema)).transpose()?;
         let call =
             AggregateFunction::new_udf(aggregate.clone(), params.args.clone(), params.distinct, None, Vec::new(), params.null_treatment);
         let call = Expr::AggregateFunction(call);
@@ -148,7 +150,41 @@ impl Lowering<'_> {
             .with_name(field.name().clone())
             .build()?;
         let data_type = built.aggregate.field().data_type().clone();
-        Ok((OverColumn { function: OverFunction::Aggregate(built.aggregate), frame: frame_of(&params.window_frame)? }, data_type))
+        let frame = frame_of(&params.window_frame)?;
+        Ok((OverColumn { function: OverFunction::Aggregate(built.aggregate), frame, filter }, data_type))
+    }
+
+    /// A function that is no aggregate.
+    fn ranking(&self, name: &str, function: &WindowFunction, schema: &DFSchema, field: &FieldRef) -> Result<OverFunction> {
+        let params = &function.params;
+        let value = || params.args.first().ok_or_else(|| refuse::over_function(name)).and_then(|arg| self.physical(arg, schema));
+        let ignore_nulls = params.null_treatment == Some(NullTreatment::IgnoreNulls);
+        let count = |at: usize, what: &str| match params.args.get(at) {
+            Some(Expr::Literal(number, _)) => match number.cast_to(&DataType::UInt64) {
+                Ok(ScalarValue::UInt64(Some(number))) => Ok(number),
+                _ => Err(refuse::over_constant(name, what)),
+            },
+            _ => Err(refuse::over_constant(name, what)),
+        };
+        Ok(match name {
+            "row_number" => OverFunction::RowNumber,
+            "rank" => OverFunction::Rank { dense: false },
+            "dense_rank" => OverFunction::Rank { dense: true },
+            "first_value" => OverFunction::Nth { value: value()?, which: WhichRow::FromFirst(1), ignore_nulls },
+            "last_value" => OverFunction::Nth { value: value()?, which: WhichRow::Last, ignore_nulls },
+            "nth_value" => OverFunction::Nth { value: value()?, which: WhichRow::FromFirst(count(1, "row")?), ignore_nulls },
+            "lag" if ignore_nulls => return Err(refuse::over_modifier("LAG")),
+            "lag" => {
+                let default = match params.args.get(2) {
+                    None => ScalarValue::try_from(field.data_type())?,
+                    Some(Expr::Literal(value, _)) => value.cast_to(field.data_type())?,
+                    Some(_) => return Err(refuse::over_constant(name, "default")),
+                };
+                OverFunction::Lag { value: value()?, offset: if params.args.len() > 1 { count(1, "offset")? } else { 1 }, default }
+            }
+            "lead" => return Err(refuse::over_lead()),
+            other => return Err(refuse::over_function(other)),
+        })
     }
 }
 

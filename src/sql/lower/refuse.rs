@@ -71,12 +71,26 @@ pub(super) fn over_not_by_time(order: &str) -> Error {
 
 /// A function that OVER does not know.
 pub(super) fn over_function(function: &str) -> Error {
-    Error::input(format!("{function}() OVER is not supported over a stream; there are the aggregates and ROW_NUMBER()"))
+    Error::input(format!(
+        "{}() OVER is not supported over a stream; there are the aggregates, FIRST_VALUE, LAST_VALUE, NTH_VALUE, LAG, ROW_NUMBER, RANK \
+         and DENSE_RANK",
+        function.to_uppercase()
+    ))
 }
 
-/// FILTER in an OVER aggregate.
-pub(super) fn over_filter(function: &str) -> Error {
-    Error::input(format!("FILTER in {function}() OVER is not supported; write {function}(CASE WHEN … THEN … END) OVER"))
+/// A look at rows that are yet to come.
+pub(super) fn over_lead() -> Error {
+    Error::input("LEAD() OVER is not supported over a stream: it looks ahead of the current row; look back from the later row with LAG()")
+}
+
+/// A clause that belongs to aggregates.
+pub(super) fn over_modifier(function: &str) -> Error {
+    Error::input(format!("DISTINCT, FILTER and (of LAG) IGNORE NULLS are not supported in {function}() OVER"))
+}
+
+/// An argument that must be the same for all rows.
+pub(super) fn over_constant(function: &str, argument: &str) -> Error {
+    Error::input(format!("the {argument} of {}() OVER must be a constant, and no negative number", function.to_uppercase()))
 }
 
 /// A frame that OVER does not know.
