@@ -28,7 +28,7 @@
 //! | motion | [`dataflow`] | the only place where connectors and operators meet |
 //! | work | [`connector`], [`operator`], [`table`] | one concept a file; neighbours do not import each other |
 //! | bytes | [`format`](mod@format), [`log`], [`state`] | bytes to Arrow and back; the durable log; keyed state and checkpoint files |
-//! | words | [`event`], [`time`], [`options`], [`yaml`], [`metrics`], [`error`] | nothing |
+//! | words | [`change`], [`event`], [`time`], [`options`], [`yaml`], [`metrics`], [`error`] | nothing |
 //!
 //! ## Where is …?
 //!
@@ -78,6 +78,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod change;
 pub mod cli;
 pub mod connector;
 pub mod dataflow;

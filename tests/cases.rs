@@ -8,6 +8,7 @@
 //! ----
 //! t {"k": "a", "ts": "2024-01-01 00:00:01"}       a row of t
 //! = {"k": "a", "n": 1}                            a row that has appeared in `out` by now
+//! - {"k": "c", "n": 1}                            a row that has vanished from `out` by now
 //! end                                             all inputs end
 //! = {"k": "b", "n": 2}
 //! dropped late 1                                  counted by reason in the whole run (late rows: pairs of row and window)
@@ -60,6 +61,9 @@ fn parse(path: &Path) -> Case {
     for line in body.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
         if let Some(row) = line.strip_prefix("= ") {
             case.steps.last_mut().unwrap_or_else(|| panic!("{}: a result before any input", path.display())).1.push(canonical(row));
+        } else if let Some(row) = line.strip_prefix("- ") {
+            let results = &mut case.steps.last_mut().unwrap_or_else(|| panic!("{}: a result before any input", path.display())).1;
+            results.push(format!("- {}", canonical(row)));
         } else if line == "end" {
             case.steps.push((Step::End, vec![]));
         } else if let Some(dropped) = line.strip_prefix("dropped ") {
@@ -131,7 +135,7 @@ impl Bench {
         rows
     }
 
-    /// What has appeared since the last look.
+    /// What has appeared and, with `- ` before it, what has vanished since the last look.
     fn fresh(&mut self) -> Vec<String> {
         let all = self.rows();
         let mut left = self.seen.clone();
@@ -143,7 +147,7 @@ impl Bench {
             }
             None => true,
         });
-        assert!(left.is_empty(), "rows vanished: {left:?}");
+        fresh.extend(left.iter().map(|row| format!("- {row}")));
         self.seen = all;
         fresh
     }
@@ -204,7 +208,18 @@ fn sorted(mut rows: Vec<String>) -> Vec<String> {
 }
 
 fn all_results(case: &Case) -> Vec<String> {
-    sorted(case.steps.iter().flat_map(|(_, results)| results.clone()).collect())
+    let mut rows: Vec<String> = Vec::new();
+    for result in case.steps.iter().flat_map(|(_, results)| sorted(results.clone())) {
+        match result.strip_prefix("- ") {
+            None => rows.push(result),
+            Some(gone) => {
+                let at =
+                    rows.iter().position(|row| row == gone).unwrap_or_else(|| panic!("{}: {gone} was never there", case.path.display()));
+                rows.swap_remove(at);
+            }
+        }
+    }
+    sorted(rows)
 }
 
 /// Step by step; returns the results found after each step.
@@ -292,11 +307,11 @@ fn fill(case: &Case, found: &[Vec<String>]) {
     let mut steps = found.iter();
     let mut write = |out: &mut String| {
         for row in steps.next().into_iter().flatten() {
-            out.push_str(&format!("= {row}\n"));
+            out.push_str(&if row.starts_with("- ") { format!("{row}\n") } else { format!("= {row}\n") });
         }
     };
     let mut ended = false;
-    for line in body.lines().filter(|l| !l.trim().starts_with("= ")) {
+    for line in body.lines().filter(|l| !l.trim().starts_with("= ") && !l.trim().starts_with("- ")) {
         out.push_str(line);
         out.push('\n');
         let trimmed = line.trim();

@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["dataflow"],
     &["connector", "operator", "table", "saga", "eventstore"],
     &["format", "log", "state"],
-    &["event", "time", "metrics", "options", "yaml"],
+    &["change", "event", "time", "metrics", "options", "yaml"],
     &["error"],
 ];
 

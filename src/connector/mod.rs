@@ -25,6 +25,7 @@ pub mod values;
 
 use async_trait::async_trait;
 
+use crate::change::Changes;
 use crate::error::Result;
 use crate::format::Chunk;
 use crate::state::StateHandles;
@@ -152,6 +153,13 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     /// Columns whose equal values must reach the same writer (an upsert table's primary key); `None` = any writer will do.
     fn key_columns(&self) -> Option<Vec<usize>> {
         None
+    }
+
+    /// Which changes it can take. Batches of a sink that takes more than inserts may have the column
+    /// [`crate::change::CHANGE_COLUMN`] behind its own. By key ([`Changes::Upserts`]): the columns of [`Sink::key_columns`]
+    /// say which row is meant; `-U` and `-D` both say that it is gone, and may know no more of it than that.
+    fn takes(&self) -> Changes {
+        Changes::Inserts
     }
 
     /// Can it be written to for ever? A one-file sink cannot: the message says what to do instead.

@@ -9,14 +9,25 @@ use parking_lot::Mutex;
 
 use super::trouble::Troubles;
 use super::{Sink, Source, blackhole, datagen, feed, filesystem, log, nexmark, print, rabbitmq};
+use crate::change::Changes;
 use crate::error::{Error, Result, did_you_mean};
-use crate::format::{ColumnOrigin, DecodeSpec, FormatConfig};
+use crate::format::{ColumnOrigin, DecodeSpec, DecoderRef, FormatConfig, KeyRead};
 use crate::log::Log;
 use crate::metrics::Metrics;
 
 /// Every connector that a table may name. `table` (a live table) is the planner's.
-pub const CONNECTORS: [&str; 9] =
-    [log::NAME, rabbitmq::NAME, filesystem::NAME, feed::NAME, datagen::NAME, nexmark::NAME, print::NAME, blackhole::NAME, "table"];
+pub const CONNECTORS: [&str; 10] = [
+    log::NAME,
+    log::UPSERT_NAME,
+    rabbitmq::NAME,
+    filesystem::NAME,
+    feed::NAME,
+    datagen::NAME,
+    nexmark::NAME,
+    print::NAME,
+    blackhole::NAME,
+    "table",
+];
 
 /// What a connector may use from its surroundings.
 #[derive(Debug, Clone)]
@@ -120,18 +131,37 @@ pub struct ConfiguredSource {
     pub source: Arc<dyn Source>,
     /// What they hold.
     pub format: FormatConfig,
+    /// What the keys of their records tell, where they are read, and whether the records are upserts.
+    pub key: Option<KeyRead>,
     /// Metadata that only this connector knows: keys, and the types of their columns.
     pub metadata: &'static [(&'static str, DataType)],
 }
 
 impl ConfiguredSource {
-    /// A source without metadata of its own.
+    /// A source whose records are read by `format` alone.
     pub fn new(source: Arc<dyn Source>, format: FormatConfig) -> Self {
-        ConfiguredSource { source, format, metadata: &[] }
+        ConfiguredSource { source, format, key: None, metadata: &[] }
+    }
+
+    /// What the rows do to those before them: declared here, so that planning can keep account of it.
+    pub fn changes(&self) -> Changes {
+        match &self.key {
+            Some(key) if key.upserts => Changes::Upserts,
+            _ => self.format.changes(),
+        }
+    }
+
+    /// A decoder of the columns of `spec`.
+    pub fn decoder(&self, mut spec: DecodeSpec) -> Result<DecoderRef> {
+        self.own_metadata(&mut spec)?;
+        match &self.key {
+            Some(key) => key.decoder(&self.format, &spec),
+            None => self.format.decoder(spec),
+        }
     }
 
     /// Says of the columns that `spec` asks for which are the connector's own. Refused: a type that does not suit.
-    pub fn own_metadata(&self, spec: &mut DecodeSpec) -> Result<()> {
+    fn own_metadata(&self, spec: &mut DecodeSpec) -> Result<()> {
         for column in spec.first.iter_mut().chain(&mut spec.rest) {
             let ColumnOrigin::Metadata(key) = &column.from else { continue };
             let Some((key, wanted)) = self.metadata.iter().find(|(name, _)| name == key) else { continue };
@@ -152,6 +182,7 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
     match take_connector(&mut request, env)?.as_str() {
         filesystem::NAME => filesystem::source(request, env),
         log::NAME => log::source(request, env),
+        log::UPSERT_NAME => log::upsert_source(request, env),
         rabbitmq::NAME => rabbitmq::source(request, env),
         feed::NAME => feed::source(request, env),
         datagen::NAME => datagen::source(&request),
@@ -166,6 +197,7 @@ pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn 
     match take_connector(&mut request, env)?.as_str() {
         filesystem::NAME => filesystem::sink(request, env),
         log::NAME => log::sink(request, env),
+        log::UPSERT_NAME => log::upsert_sink(request, env),
         rabbitmq::NAME => rabbitmq::sink(request, env),
         print::NAME => print::sink(&request),
         name @ (feed::NAME | datagen::NAME | nexmark::NAME) => Err(only(name, "read", request.table)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use crate::change::Changes;
 use crate::connector::{Prepared, Sink, Writer};
 use crate::dataflow::coordinator::OnCut;
 use crate::error::Result;
@@ -65,6 +66,10 @@ impl Sink for LiveSink {
     fn identity(&self) -> String {
         let spec = self.table.spec();
         format!("table {} key {:?}", spec.name, spec.primary_key)
+    }
+
+    fn takes(&self) -> Changes {
+        if self.table.spec().primary_key.is_empty() { Changes::Inserts } else { Changes::Upserts }
     }
 
     fn key_columns(&self) -> Option<Vec<usize>> {

@@ -15,6 +15,7 @@ use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use bytes::Bytes;
 use datafusion::physical_expr::PhysicalExpr;
 
+use crate::change::{self, Kind};
 use crate::dataflow::dead_letter::json_lines;
 use crate::dataflow::graph::{ScanSpec, TimeSpec, WatermarkExpr};
 use crate::error::{Error, Result};
@@ -183,7 +184,12 @@ impl Judged {
             keep = Some(and(keep, failures.others(first.num_rows()))?);
         }
         if times.null_count() > 0 {
-            let present = compute::is_not_null(&times)?;
+            let mut present = compute::is_not_null(&times)?;
+            if let Some(kinds) = change::of(first)? {
+                // Of a deleted row the time need not be known: it drives no watermark, and nothing waits for it.
+                let gone: BooleanArray = kinds.values().iter().map(|kind| Some(*kind == Kind::Delete as i8)).collect();
+                present = compute::or(&present, &gone)?;
+            }
             self.lose(first, keep.as_ref(), &present, Reason::NullTime, "the event time is NULL")?;
             keep = Some(and(keep, present)?);
         }
@@ -192,11 +198,14 @@ impl Judged {
             self.lose(first, keep.as_ref(), &sane, Reason::Future, error)?;
             keep = Some(and(keep, sane)?);
         }
+        // A row without a time is not late.
+        let time = |row: usize| if times.is_null(row) { i64::MAX } else { times.value(row) };
         let (kept, places) = match &keep {
-            None => (times.values().to_vec(), None),
+            None if times.null_count() == 0 => (times.values().to_vec(), None),
+            None => ((0..times.len()).map(time).collect(), None),
             Some(mask) => {
                 let places: Vec<u32> = mask.values().set_indices().map(|row| row as u32).collect();
-                (places.iter().map(|row| times.value(*row as usize)).collect(), Some(places))
+                (places.iter().map(|row| time(*row as usize)).collect(), Some(places))
             }
         };
         self.times = Some(Times { marks, kept, places });

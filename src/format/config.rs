@@ -6,11 +6,15 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use serde::de::DeserializeOwned;
 
+use super::avro::{AvroConfluentOptions, AvroOptions};
 use super::cloudevents::CloudEventsOptions;
 use super::csv::CsvOptions;
+use super::debezium::DebeziumJsonOptions;
 use super::json::JsonOptions;
 use super::raw::RawOptions;
+use super::records::{Binding, EncodeValues, LineValues, RawValues, RecordEncoder, RecordSpec};
 use super::{DecodeSpec, DecoderRef, Encoder, METADATA_FROM};
+use crate::change::Changes;
 use crate::error::{Error, Result, did_you_mean};
 
 /// A format with its options.
@@ -22,6 +26,12 @@ pub enum FormatConfig {
     Csv(CsvOptions),
     /// `'format'='cloudevents'`: an envelope whose `data` holds the columns.
     CloudEvents(CloudEventsOptions),
+    /// `'format'='debezium-json'`: the changes of a table, with what its rows were and are.
+    DebeziumJson(DebeziumJsonOptions),
+    /// `'format'='avro'`: binary records of the table's columns.
+    Avro(AvroOptions),
+    /// `'format'='avro-confluent'`: binary records that begin with the id of their schema in a registry.
+    AvroConfluent(AvroConfluentOptions),
     /// `'format'='raw'`: the whole record is the one column.
     Raw(RawOptions),
     /// Columns already (parquet, generators): picked by name and cast.
@@ -29,7 +39,7 @@ pub enum FormatConfig {
 }
 
 /// The formats that `'format'` may name.
-const NAMES: [&str; 4] = ["json", "csv", "cloudevents", "raw"];
+const NAMES: [&str; 7] = ["json", "csv", "cloudevents", "debezium-json", "avro", "avro-confluent", "raw"];
 
 /// Does the format of this name write something beside the columns of a row?
 pub fn has_envelope(format: &str) -> bool {
@@ -57,6 +67,13 @@ impl FormatConfig {
                 cloudevents.check()?;
                 FormatConfig::CloudEvents(cloudevents)
             }
+            "avro" => FormatConfig::Avro(typed(format, own)?),
+            "avro-confluent" => {
+                let avro: AvroConfluentOptions = typed(format, own)?;
+                avro.check()?;
+                FormatConfig::AvroConfluent(avro)
+            }
+            "debezium-json" => FormatConfig::DebeziumJson(typed(format, own)?),
             "raw" => {
                 let raw: RawOptions = typed(format, own)?;
                 raw.check()?;
@@ -72,8 +89,19 @@ impl FormatConfig {
             FormatConfig::Json(_) => "json",
             FormatConfig::Csv(_) => "csv",
             FormatConfig::CloudEvents(_) => "cloudevents",
+            FormatConfig::DebeziumJson(_) => "debezium-json",
+            FormatConfig::Avro(_) => "avro",
+            FormatConfig::AvroConfluent(_) => "avro-confluent",
             FormatConfig::Raw(_) => "raw",
             FormatConfig::Rows => "rows",
+        }
+    }
+
+    /// What its records do.
+    pub fn changes(&self) -> Changes {
+        match self {
+            FormatConfig::DebeziumJson(_) => Changes::All,
+            _ => Changes::Inserts,
         }
     }
 
@@ -83,7 +111,8 @@ impl FormatConfig {
             FormatConfig::Json(json) => json.ignore_parse_errors,
             FormatConfig::Csv(csv) => csv.ignore_parse_errors,
             FormatConfig::CloudEvents(cloudevents) => cloudevents.ignore_parse_errors,
-            FormatConfig::Raw(_) | FormatConfig::Rows => false,
+            FormatConfig::DebeziumJson(debezium) => debezium.ignore_parse_errors,
+            FormatConfig::Avro(_) | FormatConfig::AvroConfluent(_) | FormatConfig::Raw(_) | FormatConfig::Rows => false,
         }
     }
 
@@ -93,12 +122,36 @@ impl FormatConfig {
             FormatConfig::Json(json) => json.decoder(&spec),
             FormatConfig::Csv(csv) => csv.decoder(&spec),
             FormatConfig::CloudEvents(cloudevents) => cloudevents.decoder(&spec),
+            FormatConfig::DebeziumJson(debezium) => debezium.decoder(&spec),
+            FormatConfig::Avro(avro) => avro.decoder(&spec),
+            FormatConfig::AvroConfluent(avro) => avro.decoder(&spec),
             FormatConfig::Raw(raw) => raw.decoder(&spec),
             FormatConfig::Rows => Ok(Arc::new(super::rows::PickColumns::new(&spec)?)),
         }
     }
 
-    /// An encoder of batches of `schema`. A column whose type the format cannot write is an error.
+    /// An encoder of rows as records of a log or broker.
+    pub fn record_encoder(&self, spec: &RecordSpec) -> Result<RecordEncoder> {
+        RecordEncoder::new(self, spec)
+    }
+
+    /// Writes the values of records.
+    pub(crate) fn values(&self, schema: &SchemaRef, binding: Binding) -> Result<Box<dyn EncodeValues>> {
+        Ok(match self {
+            FormatConfig::CloudEvents(cloudevents) => cloudevents.values(schema, binding)?,
+            FormatConfig::Avro(avro) => avro.values(schema)?,
+            FormatConfig::AvroConfluent(avro) => avro.values(schema)?,
+            FormatConfig::Raw(raw) => {
+                raw.check_written(schema)?;
+                Box::new(RawValues)
+            }
+            FormatConfig::Json(_) | FormatConfig::Csv(_) | FormatConfig::DebeziumJson(_) | FormatConfig::Rows => {
+                Box::new(LineValues(self.encoder(schema)?))
+            }
+        })
+    }
+
+    /// An encoder of batches of `schema` as lines. A column whose type the format cannot write is an error.
     pub fn encoder(&self, schema: &SchemaRef) -> Result<Box<dyn Encoder>> {
         let beside = schema.fields().iter().find_map(|field| Some((field.name(), field.metadata().get(METADATA_FROM)?)));
         if let (Some((column, key)), false) = (beside, has_envelope(self.name())) {
@@ -111,6 +164,10 @@ impl FormatConfig {
             FormatConfig::Json(json) => json.encoder(schema),
             FormatConfig::Csv(csv) => csv.encoder(schema),
             FormatConfig::CloudEvents(cloudevents) => cloudevents.encoder(schema),
+            FormatConfig::DebeziumJson(_) => Err(Error::input("'format'='debezium-json' is read, not written: choose 'json'")),
+            FormatConfig::Avro(_) | FormatConfig::AvroConfluent(_) => {
+                Err(Error::input("Avro is binary: it is written to records of a log or broker, not to lines of a file"))
+            }
             FormatConfig::Raw(raw) => raw.encoder(schema),
             FormatConfig::Rows => Err(Error::input("rows cannot be written as bytes: choose 'format'='json' or 'csv'")),
         }

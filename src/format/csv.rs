@@ -118,8 +118,8 @@ impl CsvOptions {
         for planned in plans.cells(spec) {
             let ColumnOrigin::Payload(name) = &planned.column.from else { continue };
             check(planned.column.field.name(), planned.column.field.data_type())?;
-            let position = spec.payload.iter().position(|known| known == name).ok_or_else(|| {
-                let near = did_you_mean(name, spec.payload.iter().map(String::as_str));
+            let position = spec.payload.iter().position(|known| known.name() == name).ok_or_else(|| {
+                let near = did_you_mean(name, spec.payload.iter().map(|known| known.name().as_str()));
                 Error::input(format!("csv: the table has no column '{name}'{near}"))
             })?;
             fields[position] = Some(planned.plan.slot);
@@ -128,7 +128,7 @@ impl CsvOptions {
             marks,
             fields,
             slots: plans.slots,
-            names: spec.payload.clone(),
+            names: spec.payload.iter().map(|field| field.name().clone()).collect(),
             null: self.null_literal.clone().map(String::into_bytes),
             header: self.header,
             comments: self.allow_comments,
@@ -429,7 +429,7 @@ mod tests {
             first: vec![column("b", DataType::Int64)],
             rest: vec![column("a", DataType::Utf8View), column("c", list)],
             offsets: true,
-            payload: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            payload: ["a", "b", "c"].map(|name| column(name, DataType::Utf8View).field).to_vec(),
         };
         let chunk = Chunk { records: Records::Lines(Bytes::copy_from_slice(text.as_bytes())), base_offset: 0, arrived_micros: 0 };
         config(options).decoder(spec)?.decode(&chunk, &mut |_| Ok(None))

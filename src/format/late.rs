@@ -8,9 +8,10 @@
 //! ```
 //! Formats differ in how they find cells ([`Find`]); all else is here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int8Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::FilterBuilder;
 use arrow::datatypes::{Schema, SchemaRef};
 
@@ -33,6 +34,8 @@ enum Plan {
     Cell(ColumnPlan, Arc<Reading>),
     /// From what travels beside the record.
     Beside(MetadataPlan),
+    /// What the row does.
+    Change,
 }
 
 /// A decoder of a text format.
@@ -75,6 +78,9 @@ impl Plans {
     pub(crate) fn new(spec: &DecodeSpec, origin: impl Fn(&DecodeColumn) -> Result<Origin>) -> Result<Plans> {
         let mut slots = 0;
         let mut plan = |column: &DecodeColumn| -> Result<Plan> {
+            if column.from == ColumnOrigin::Change {
+                return Ok(Plan::Change);
+            }
             if let ColumnOrigin::Connector(key) = column.from {
                 return Ok(Plan::Beside(MetadataPlan::connector(&column.field, key)));
             }
@@ -92,7 +98,7 @@ impl Plans {
     pub(crate) fn cells<'a>(&'a self, spec: &'a DecodeSpec) -> impl Iterator<Item = Planned<'a>> {
         spec.first.iter().chain(&spec.rest).zip(self.first.iter().chain(&self.rest)).filter_map(|(column, plan)| match plan {
             Plan::Cell(plan, _) => Some(Planned { column, plan }),
-            Plan::Beside(_) => None,
+            Plan::Beside(_) | Plan::Change => None,
         })
     }
 }
@@ -131,22 +137,32 @@ fn read(plans: &[Plan], chunk: &Chunk, cells: &Cells, rows: &mut Vec<u32>, refus
             arrays.push(match plan {
                 Plan::Cell(plan, reading) => plan.read(cells, rows, reading, &mut faults)?,
                 Plan::Beside(plan) => plan.read(chunk, &cells.rows, rows)?,
+                Plan::Change => Arc::new(kinds(cells, rows)?),
             });
         }
         if faults.found.is_empty() {
             return Ok(arrays);
         }
-        // Rare: the faulty rows go, with the first fault of each, and the columns are made again without them.
+        // Rare: the faulty records go, with all of their rows and the first fault of each, and the columns are made
+        // again without them.
         faults.found.sort_by_key(|(row, _)| *row);
-        faults.found.dedup_by_key(|(row, _)| *row);
-        let mut faulty = vec![false; rows.len()];
+        let mut faulty = BTreeSet::new();
         for (index, message) in faults.found {
-            faulty[index] = true;
-            refused.push((cells.rows[rows[index] as usize], message));
+            let record = cells.rows[rows[index] as usize];
+            if faulty.insert(record.number) {
+                refused.push((record, message));
+            }
         }
-        let mut faulty = faulty.into_iter();
-        rows.retain(|_| !faulty.next().unwrap_or(false));
+        rows.retain(|row| !faulty.contains(&cells.rows[*row as usize].number));
     }
+}
+
+/// What the rows do.
+fn kinds(cells: &Cells, rows: &[u32]) -> Result<Int8Array> {
+    if cells.kinds.len() != cells.rows.len() {
+        return Err(Error::bug("changes were asked of a format that knows inserts only"));
+    }
+    Ok(rows.iter().map(|row| cells.kinds[*row as usize]).collect())
 }
 
 fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
@@ -170,7 +186,7 @@ impl<F: Find> Decoder for LateDecoder<F> {
         }
         let mut cells = self.find.find(chunk)?;
         let mut refused = std::mem::take(&mut cells.refused);
-        let records = (cells.rows.len() + refused.len()) as u64;
+        let records = cells.records.unwrap_or((cells.rows.len() + refused.len()) as u64);
 
         let mut rows: Vec<u32> = (0..cells.rows.len() as u32).collect();
         let mut columns = read(&self.first, chunk, &cells, &mut rows, &mut refused)?;
@@ -236,6 +252,12 @@ pub(crate) fn payload_or_beside(column: &DecodeColumn, reading: &Arc<Reading>) -
     Ok(match &column.from {
         ColumnOrigin::Payload(_) => Origin::Cell(reading.clone()),
         ColumnOrigin::Metadata(key) => Origin::Beside(key.clone()),
+        ColumnOrigin::Change => return Err(no_changes(column)),
         ColumnOrigin::Connector(key) => Origin::Beside((*key).to_owned()),
     })
+}
+
+/// A column of changes asked of a format that has none.
+pub(crate) fn no_changes(column: &DecodeColumn) -> Error {
+    Error::bug(format!("column '{}': changes were asked of a format that knows inserts only", column.field.name()))
 }

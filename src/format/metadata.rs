@@ -38,11 +38,12 @@ pub(crate) struct MetadataPlan {
 }
 
 /// Is it text, for keys and header values?
-fn is_text(data_type: &DataType) -> bool {
+pub(crate) fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::Utf8View)
 }
 
-fn is_bytes(data_type: &DataType) -> bool {
+/// Is it bytes?
+pub(crate) fn is_bytes(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Binary | DataType::BinaryView)
 }
 
@@ -123,7 +124,8 @@ fn bytes_column<'a>(values: impl Iterator<Item = Option<&'a [u8]>>, data_type: &
     Ok(cast(&builder.finish(), data_type)?)
 }
 
-fn is_headers(data_type: &DataType) -> bool {
+/// Can it hold headers?
+pub(crate) fn is_headers(data_type: &DataType) -> bool {
     let DataType::Map(entries, _) = data_type else { return false };
     let DataType::Struct(fields) = entries.data_type() else { return false };
     matches!(fields.as_ref(), [key, value] if is_text(key.data_type()) && (is_bytes(value.data_type()) || is_text(value.data_type())))

@@ -8,26 +8,37 @@
 //!  bytes ── json/find · csv · raw · cloudevents ──▶ cells (where values stand) ── column/ ──▶ Arrow
 //!           └──────────────── late: first columns, judge, rest columns ────────────────┘
 //! ```
+//! The other way, [`Encoder`] writes lines (files, terminals); for logs and brokers a [`RecordEncoder`] makes records of
+//! rows, with key, headers, timestamp and tombstones: see `records.rs`.
+//!
 //! Read `json/mod.rs` first, then `late.rs`.
 
+mod avro;
 mod cloudevents;
 mod column;
 mod config;
 mod csv;
+mod debezium;
 mod json;
+mod keyed;
 mod late;
 mod metadata;
 mod number;
 mod raw;
+mod records;
 mod rows;
 mod span;
 
 pub use crate::time::text::TimestampFormat;
-pub use cloudevents::{CloudEventsOptions, MetadataForm, Validation};
+pub use avro::{AvroConfluentOptions, AvroOptions, Credentials};
+pub use cloudevents::{CloudEventsOptions, MetadataForm, Mode, Validation};
 pub use config::{FormatConfig, has_envelope};
 pub use csv::CsvOptions;
+pub use debezium::DebeziumJsonOptions;
 pub use json::{JsonOptions, MapNullKey};
+pub use keyed::KeyRead;
 pub use raw::RawOptions;
+pub use records::{Binding, CONTENT_TYPE, EncodedRecord, EncodedRecords, KeyForm, KeySpec, RecordEncoder, RecordSpec};
 
 use std::sync::Arc;
 
@@ -73,7 +84,8 @@ pub struct Framed {
     pub timestamps: Vec<i64>,
     /// Per record: its key.
     pub keys: Vec<Option<Bytes>>,
-    /// Per record: its headers.
+    /// Per record: its headers. What a broker keeps as a property of its own (AMQP's content type) is among them, as
+    /// [`CONTENT_TYPE`].
     pub headers: Vec<Vec<(String, Bytes)>>,
     /// What only the connector knows (`routing_key`): columns of one entry a record, under their metadata keys.
     pub beside: Vec<(&'static str, ArrayRef)>,
@@ -176,8 +188,8 @@ pub struct DecodeSpec {
     pub rest: Vec<DecodeColumn>,
     /// Fill [`Decoded::offsets`].
     pub offsets: bool,
-    /// Names of all payload columns of the table in declared order, read or not: csv finds its fields by position.
-    pub payload: Vec<String>,
+    /// All payload columns of the table in declared order, read or not: csv finds its fields by position, Avro by type.
+    pub payload: Vec<arrow::datatypes::FieldRef>,
 }
 
 /// A column to decode.
@@ -197,6 +209,8 @@ pub enum ColumnOrigin {
     /// What the connector or the envelope knows under this key (`METADATA FROM 'key'`): `offset`, `partition`,
     /// `timestamp`, `key`, `headers`; with `cloudevents` also `type`, `id`, `source`, `subject`, `time`, ….
     Metadata(String),
+    /// What the row does: the number of its [`crate::change::Kind`], for formats and connectors that give changes.
+    Change,
     /// What only this connector knows under this key: a column of [`Framed::beside`].
     Connector(&'static str),
 }

@@ -68,8 +68,14 @@ impl RawOptions {
 
     /// An encoder of the one column.
     pub(crate) fn encoder(&self, schema: &SchemaRef) -> Result<Box<dyn Encoder>> {
+        self.check_written(schema)?;
+        Ok(Box::new(RawEncoder))
+    }
+
+    /// Refuses what cannot be written.
+    pub(crate) fn check_written(&self, schema: &SchemaRef) -> Result<()> {
         match schema.fields().as_ref() {
-            [field] if is_value(field.data_type()) => Ok(Box::new(RawEncoder)),
+            [field] if is_value(field.data_type()) => Ok(()),
             fields => Err(Error::input(format!(
                 "'format'='raw' writes one column of STRING or BYTES; the sink has {}",
                 fields.iter().map(|f| format!("'{}' {}", f.name(), type_name(f.data_type()))).collect::<Vec<_>>().join(", ")

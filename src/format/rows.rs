@@ -6,6 +6,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, FilterBuilder, cast_with_options, prep_null_mask_filter};
 use arrow::datatypes::{Schema, SchemaRef};
 
+use super::late::no_changes;
 use super::metadata::MetadataPlan;
 use super::span::Record;
 use super::{Chunk, ColumnOrigin, DecodeColumn, DecodeSpec, Decoded, Decoder, Judge, Origins, Records};
@@ -62,6 +63,7 @@ fn pick(columns: &[DecodeColumn], chunk: &Chunk, batch: &RecordBatch, kept: Opti
                     let rows: Vec<u32> = (0..batch.num_rows() as u32).collect();
                     MetadataPlan::new(&column.field, key)?.read(chunk, &records, &rows)?
                 }
+                ColumnOrigin::Change => return Err(no_changes(column)),
                 ColumnOrigin::Connector(key) => return Err(Error::bug(format!("columns have nothing beside them, no '{key}'"))),
             };
             let array = match &filter {

@@ -147,12 +147,17 @@ pub(crate) struct Cells {
     pub(crate) slots: usize,
     /// Records that are none of the format, with what is wrong.
     pub(crate) refused: Vec<(Record, String)>,
+    /// Per row: the number of its [`crate::change::Kind`]; empty where the format knows inserts only.
+    pub(crate) kinds: Vec<i8>,
+    /// Records in the chunk, where they are not as many as rows and refused ones.
+    pub(crate) records: Option<u64>,
 }
 
 impl Cells {
     /// No rows yet; `expected` rows are made room for.
     pub(crate) fn new(data: Bytes, slots: usize, expected: usize) -> Cells {
-        Cells { data, rows: Vec::with_capacity(expected), spans: Vec::with_capacity(expected * slots), slots, refused: Vec::new() }
+        let (rows, spans) = (Vec::with_capacity(expected), Vec::with_capacity(expected * slots));
+        Cells { data, rows, spans, slots, refused: Vec::new(), kinds: Vec::new(), records: None }
     }
 
     /// The cell of a row.

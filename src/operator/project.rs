@@ -3,6 +3,9 @@
 //! ```text
 //!  a b c d ──filter over all──▶ rows that pass, of the columns still needed (a c) ──▶ a + c AS x, a AS y
 //! ```
+//! Over upserts a row that does not pass is not dropped: its key may have passed before, and is gone now. See `upserts.rs`.
+
+mod upserts;
 
 use std::sync::Arc;
 
@@ -21,6 +24,8 @@ use crate::operator::{Distribution, Input, Operator, OperatorSpec, Output};
 use crate::state::StateHandles;
 use crate::time::Watermark;
 
+pub use self::upserts::Upserts;
+
 /// Describes a filter followed by a projection, over one input.
 #[derive(Debug)]
 pub struct ProjectSpec {
@@ -28,6 +33,8 @@ pub struct ProjectSpec {
     pub filter: Option<Arc<dyn PhysicalExpr>>,
     /// Output columns over the input.
     pub columns: Vec<(Arc<dyn PhysicalExpr>, FieldRef)>,
+    /// The rows are upserts.
+    pub upserts: Option<Upserts>,
     /// Schema of the output: the fields of `columns`.
     pub schema: SchemaRef,
 }
@@ -47,14 +54,17 @@ impl OperatorSpec for ProjectSpec {
             })
             .collect();
         let filter = self.filter.as_ref().map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
-        format!("{}{filter}", columns.join(", "))
+        let upserts = self.upserts.as_ref().and_then(|upserts| upserts.holds.as_ref());
+        let upserts = upserts.map(|holds| format!(", gone unless {holds}")).unwrap_or_default();
+        format!("{}{filter}{upserts}", columns.join(", "))
     }
 
     fn identity(&self) -> String {
         let columns: Vec<String> =
             self.columns.iter().map(|(expr, field)| format!("{}: {}", expr_identity(expr), field.data_type())).collect();
         let filter = self.filter.as_ref().map(expr_identity).unwrap_or_default();
-        format!("project [{}] where [{filter}]", columns.join(", "))
+        let upserts = self.upserts.as_ref().map(Upserts::identity).unwrap_or_default();
+        format!("project [{}] where [{filter}]{upserts}", columns.join(", "))
     }
 
     fn schema(&self) -> &SchemaRef {
@@ -70,6 +80,9 @@ impl OperatorSpec for ProjectSpec {
     }
 
     fn open(&self, _: &mut StateHandles) -> Result<Box<dyn Operator>> {
+        if let Some(upserts) = &self.upserts {
+            return Ok(Box::new(upserts::ProjectUpserts::new(self, upserts.clone())));
+        }
         let mut needed: Vec<usize> = self.columns.iter().flat_map(|(expr, _)| collect_columns(expr)).map(|column| column.index()).collect();
         needed.sort_unstable();
         needed.dedup();
@@ -166,8 +179,12 @@ mod tests {
             (col("name", &input).unwrap(), Arc::new(Field::new("name", DataType::Utf8View, true))),
         ];
         let filter: Arc<dyn PhysicalExpr> = Arc::new(BinaryExpr::new(n, Op::Gt, lit(1_i64)));
-        let spec =
-            ProjectSpec { filter: Some(filter), schema: schema(&[("twice", DataType::Int64), ("name", DataType::Utf8View)]), columns };
+        let spec = ProjectSpec {
+            filter: Some(filter),
+            upserts: None,
+            schema: schema(&[("twice", DataType::Int64), ("name", DataType::Utf8View)]),
+            columns,
+        };
         check(
             &spec,
             &[input],
@@ -189,7 +206,7 @@ mod tests {
     #[test]
     fn a_projection_to_no_columns_still_has_rows() {
         let input = schema(&[("n", DataType::Int64)]);
-        let spec = ProjectSpec { filter: None, columns: Vec::new(), schema: Arc::new(Schema::empty()) };
+        let spec = ProjectSpec { filter: None, columns: Vec::new(), upserts: None, schema: Arc::new(Schema::empty()) };
         let mut operator = spec.open(&mut StateHandles::empty(0, 1)).unwrap();
         let mut out = Output::default();
         let rows = crate::operator::testing::batch(&input, &["1", "2"]);

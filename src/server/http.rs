@@ -6,7 +6,7 @@
 //! | `/metrics` | Prometheus text |
 //! | `/tables` | JSON: the live tables with their columns and rows |
 //! | `/tables/{name}?where=&limit=&format=json\|csv` | the rows of a table; `where` is a condition in SQL |
-//! | `/tables/{name}/changes?snapshot=true` | server-sent events: what each publish adds |
+//! | `/tables/{name}/changes?snapshot=true` | server-sent events: `rows` that each publish adds or replaces by key, rows `deleted` |
 //!
 //! With a token, everything but `/health` asks for `Authorization: Bearer <token>`.
 
@@ -265,7 +265,10 @@ fn told(feed: Changes, seen: u64) -> impl Stream<Item = Result<Event, Infallible
     let heard = futures::stream::unfold(feed, |mut feed| async move { Some((feed.next().await?, feed)) });
     heard.flat_map(move |heard| {
         let events = match heard {
-            Heard::Change(change) if change.version > seen => events("rows", change.version, &change.rows),
+            Heard::Change(change) if change.version > seen => events("deleted", change.version, &change.deleted).and_then(|mut deleted| {
+                deleted.extend(events("rows", change.version, &change.rows)?);
+                Ok(deleted)
+            }),
             Heard::Change(_) => Ok(Vec::new()),
             Heard::Lost(publishes) => {
                 let text = json!({ "publishes": publishes, "why": "this listener was too slow; ask for the snapshot again" });

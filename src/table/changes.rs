@@ -1,4 +1,4 @@
-//! The change feed of a live table: what every publish added, to as many listeners as there are.
+//! The change feed of a live table: what every publish added and deleted, to as many listeners as there are.
 //!
 //! A listener that is too slow loses the oldest changes and is told how many publishes it missed: the dataflow never
 //! waits for a listener.
@@ -9,10 +9,12 @@ use arrow::array::RecordBatch;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::table::part::Fresh;
+
 /// Publishes that a listener may lag behind before it loses some.
 const LAG: usize = 256;
 
-/// What one publish added to a table.
+/// What one publish changed in a table.
 #[derive(Debug, Clone)]
 pub struct Change {
     /// The published cut.
@@ -21,6 +23,8 @@ pub struct Change {
     pub version: u64,
     /// Rows appended, or the new rows of upserted keys.
     pub rows: Vec<RecordBatch>,
+    /// Rows deleted, as they were.
+    pub deleted: Vec<RecordBatch>,
 }
 
 /// What a listener hears.
@@ -50,10 +54,11 @@ impl Feed {
         self.sender.receiver_count() > 0
     }
 
-    pub(crate) fn send(&self, epoch: u64, version: u64, rows: Vec<RecordBatch>) {
-        if rows.iter().any(|batch| batch.num_rows() > 0) {
+    pub(crate) fn send(&self, epoch: u64, version: u64, fresh: Fresh) {
+        let Fresh { rows, deleted } = fresh;
+        if rows.iter().chain(&deleted).any(|batch| batch.num_rows() > 0) {
             // Fails only when nobody listens.
-            _ = self.sender.send(Arc::new(Change { epoch, version, rows }));
+            _ = self.sender.send(Arc::new(Change { epoch, version, rows, deleted }));
         }
     }
 

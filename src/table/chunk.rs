@@ -37,6 +37,11 @@ impl KeyCodec {
         Ok(Some(KeyCodec { columns: spec.primary_key.clone(), converter, random: ahash::RandomState::new() }))
     }
 
+    /// Positions of the key's columns in the table's schema, in key order.
+    pub fn columns(&self) -> &[usize] {
+        &self.columns
+    }
+
     /// Encodes key columns (in key order).
     pub fn encode(&self, keys: &[ArrayRef]) -> Result<Rows> {
         Ok(self.converter.convert_columns(keys)?)

@@ -5,21 +5,26 @@
 //!                                          ▲                  └─ merge ─┘      neighbours of like size become one
 //!   upsert: map key ─▶ (chunk, row);       └ deleted bits, copied only when a cut shows them
 //! ```
+//! A row that a change deletes has no later row that would supersede it on a restore. So the keys of deleted rows are
+//! state, too: blocks of rows and blocks of deleted keys have one numbering, and are put back in its order. When there are
+//! many such keys, all chunks with deleted rows are rewritten, and none is needed any more.
+//!
 //! Merging neighbours of like size keeps the number of chunks logarithmic in the unsealed rows and copies a row a
 //! logarithmic number of times, however thin the traffic between two cuts is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, Int8Array, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{cast, filter_record_batch};
+use arrow::compute::{cast, filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use crate::change::Kind;
 use crate::error::Result;
-use crate::state::{BlockId, BlockTable};
+use crate::state::{Block, BlockId, BlockTable};
 use crate::table::chunk::{CHUNK_BYTES, CHUNK_ROWS, Chunk, ChunkView, KeyCodec, detached};
 use crate::table::registry::TableSpec;
 
@@ -27,6 +32,8 @@ use crate::table::registry::TableSpec;
 const COMPACTIONS_PER_CUT: usize = 8;
 /// Retention drops rows in steps of this fraction of it; also the longest time that merged chunks span.
 const RETENTION_STEPS: i64 = 16;
+/// Deleted keys that a checkpoint may carry, beside one for every second live row. Few in tests, so that they meet the end.
+const DELETED_KEYS: usize = if cfg!(test) { 8 } else { 16_384 };
 
 /// Where the live row of a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,13 +114,35 @@ impl Held {
     }
 }
 
+/// What a table gained and lost.
+#[derive(Debug, Default)]
+pub struct Fresh {
+    /// Rows appended, or the new rows of upserted keys.
+    pub rows: Vec<RecordBatch>,
+    /// Rows deleted, as they were.
+    pub deleted: Vec<RecordBatch>,
+}
+
+impl Fresh {
+    /// Nothing at all?
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.deleted.is_empty()
+    }
+
+    /// Adds what `other` has.
+    pub fn extend(&mut self, other: Fresh) {
+        self.rows.extend(other.rows);
+        self.deleted.extend(other.deleted);
+    }
+}
+
 /// See the file's head.
 #[derive(Debug)]
 pub struct Part {
     spec: Arc<TableSpec>,
     codec: Option<Arc<KeyCodec>>,
-    /// Batches since the last `absorb`, and their rows.
-    open: Vec<RecordBatch>,
+    /// Batches since the last `absorb`, with what their rows do, and their rows.
+    open: Vec<(RecordBatch, Option<Int8Array>)>,
     open_rows: usize,
     /// Chunks by number; numbers rise with age from oldest to newest.
     chunks: BTreeMap<u32, Held>,
@@ -123,10 +152,14 @@ pub struct Part {
     touched: Vec<u32>,
     /// Blocks of chunks that are gone: taken out at the next checkpoint.
     gone: Vec<BlockId>,
+    /// Keys deleted since the last checkpoint, which a restore would bring back.
+    deleted_keys: Vec<RecordBatch>,
+    /// Number of the next block.
+    next_block: i64,
     /// Rows are gone up to this event time (microseconds).
     expired_to: i64,
     /// What was absorbed since the last `take_fresh`: the change feed's rows.
-    fresh: Vec<RecordBatch>,
+    fresh: Fresh,
     /// Something was written, merged or dropped since the last `view`.
     changed: bool,
 }
@@ -143,27 +176,44 @@ impl Part {
             map: HashTable::new(),
             touched: Vec::new(),
             gone: Vec::new(),
+            deleted_keys: Vec::new(),
+            next_block: 0,
             expired_to: i64::MIN,
-            fresh: Vec::new(),
+            fresh: Fresh::default(),
             changed: false,
         }
     }
 
-    /// Puts back the blocks of a checkpoint, in the order they were pushed: of two rows with one key the later stands.
-    pub fn restore(&mut self, blocks: &BlockTable) -> Result<()> {
-        for (id, block) in blocks.blocks() {
-            self.insert(block.rows, Some(id))?;
+    /// Puts back the blocks of a checkpoint, in the order they were pushed: of two rows with one key the later stands, and
+    /// a key that was deleted after its row is gone.
+    pub fn restore(&mut self, rows: &BlockTable, deleted: Option<&BlockTable>) -> Result<()> {
+        let mut blocks: Vec<_> = rows.blocks().into_iter().map(|(id, block)| (block.slice, false, id, block.rows)).collect();
+        let keys = deleted.map(BlockTable::blocks).unwrap_or_default();
+        blocks.extend(keys.into_iter().map(|(id, block)| (block.slice, true, id, block.rows)));
+        // Stable: blocks of one number keep their order.
+        blocks.sort_by_key(|(number, _, _, _)| *number);
+        for (number, deletes, id, rows) in blocks {
+            self.next_block = self.next_block.max(number + 1);
+            match self.codec.clone().filter(|_| deletes) {
+                Some(codec) => {
+                    let keys = codec.encode(rows.columns())?;
+                    for key in 0..rows.num_rows() {
+                        self.delete(&codec, keys.row(key).data());
+                    }
+                }
+                None => _ = self.insert(rows, Some(id))?,
+            }
         }
         Ok(())
     }
 
-    /// Takes rows in the table's schema.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// Takes rows in the table's schema; `kinds` says what each does, `None` = they are new.
+    pub fn write(&mut self, batch: &RecordBatch, kinds: Option<&Int8Array>) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
         self.open_rows += batch.num_rows();
-        self.open.push(batch.clone());
+        self.open.push((batch.clone(), kinds.cloned()));
         if self.open_rows >= CHUNK_ROWS { self.absorb() } else { Ok(()) }
     }
 
@@ -177,13 +227,86 @@ impl Part {
         if self.open.is_empty() {
             return Ok(());
         }
-        let rows = detached(&self.spec.schema, &std::mem::take(&mut self.open))?;
+        let open = std::mem::take(&mut self.open);
         self.open_rows = 0;
-        let number = self.insert(rows, None)?;
+        let rows = match self.codec.clone().filter(|_| open.iter().any(|(_, kinds)| kinds.is_some())) {
+            None => open.into_iter().map(|(rows, _)| rows).collect(),
+            Some(codec) => self.absorb_changes(&codec, &open)?,
+        };
+        if rows.iter().all(|rows| rows.num_rows() == 0) {
+            return Ok(());
+        }
+        let number = self.insert(detached(&self.spec.schema, &rows)?, None)?;
         if let Some(held) = self.chunks.get_mut(&number) {
-            self.fresh.push(held.alive()?.0);
+            self.fresh.rows.push(held.alive()?.0);
         }
         Ok(())
+    }
+
+    /// Deletes what the batches delete in the end; returns the rows that they leave. The last word on a key counts.
+    fn absorb_changes(&mut self, codec: &Arc<KeyCodec>, open: &[(RecordBatch, Option<Int8Array>)]) -> Result<Vec<RecordBatch>> {
+        let keys = open.iter().map(|(rows, _)| codec.encode_rows(rows)).collect::<Result<Vec<_>>>()?;
+        let mut last: HashMap<&[u8], (usize, usize)> = HashMap::new();
+        for (batch, keys) in keys.iter().enumerate() {
+            for row in 0..keys.num_rows() {
+                last.insert(keys.row(row).data(), (batch, row));
+            }
+        }
+        let mut left = Vec::with_capacity(open.len());
+        let mut deleted: Vec<Spot> = Vec::new();
+        for (batch, (rows, kinds)) in open.iter().enumerate() {
+            let mut stays = Vec::with_capacity(rows.num_rows());
+            let mut goes = Vec::new();
+            for row in 0..rows.num_rows() {
+                let key = keys[batch].row(row);
+                let key = key.data();
+                let counts = last.get(key) == Some(&(batch, row));
+                let adds = kinds.as_ref().map_or(Ok(true), |kinds| Kind::of(kinds.value(row)).map(Kind::adds))?;
+                stays.push(counts && adds);
+                if counts
+                    && !adds
+                    && let Some(spot) = self.delete(codec, key)
+                {
+                    deleted.push(spot);
+                    goes.push(row as u32);
+                }
+            }
+            if !goes.is_empty() {
+                let own = rows.project(codec.columns())?;
+                let schema = own.schema();
+                self.deleted_keys.push(detached(&schema, &[take_record_batch(&own, &UInt32Array::from(goes))?])?);
+            }
+            left.push(filter_record_batch(rows, &BooleanArray::from(stays))?);
+        }
+        self.tell_deleted(deleted)?;
+        Ok(left)
+    }
+
+    /// Tells the feed what the deleted rows were.
+    fn tell_deleted(&mut self, mut deleted: Vec<Spot>) -> Result<()> {
+        deleted.sort_by_key(|spot| (spot.chunk, spot.row));
+        for spots in deleted.chunk_by(|a, b| a.chunk == b.chunk) {
+            if let Some(held) = spots.first().and_then(|spot| self.chunks.get(&spot.chunk)) {
+                let rows: Vec<u32> = spots.iter().map(|spot| spot.row).collect();
+                self.fresh.deleted.push(take_record_batch(&held.chunk.rows, &UInt32Array::from(rows))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the row of a key; `None` when there is none.
+    fn delete(&mut self, codec: &KeyCodec, key: &[u8]) -> Option<Spot> {
+        let (hash, chunks) = (codec.hash(key), &self.chunks);
+        let same = |spot: &Spot| spot.hash == hash && chunks.get(&spot.chunk).is_some_and(|held| held.chunk.key(spot.row as usize) == key);
+        let (spot, _) = self.map.find_entry(hash, same).ok()?.remove();
+        if let Some(held) = self.chunks.get_mut(&spot.chunk) {
+            held.delete(spot.row as usize);
+        }
+        if self.touched.last() != Some(&spot.chunk) {
+            self.touched.push(spot.chunk);
+        }
+        self.changed = true;
+        Some(spot)
     }
 
     /// Brings the chunks into order (merge, compact, expire by `now`, the table's greatest event time, shrink).
@@ -201,7 +324,7 @@ impl Part {
     }
 
     /// The rows absorbed since the last call, superseded ones left out.
-    pub fn take_fresh(&mut self) -> Vec<RecordBatch> {
+    pub fn take_fresh(&mut self) -> Fresh {
         std::mem::take(&mut self.fresh)
     }
 
@@ -211,14 +334,52 @@ impl Part {
     }
 
     /// Makes `blocks` hold what the chunks hold: new chunks are pushed (oldest first), those that are gone are taken out.
-    /// Deletions need no record of their own: the superseding row is in a later block, and wins on a restore.
-    pub fn checkpoint(&mut self, blocks: &BlockTable) {
+    /// A row that was superseded needs no record of it: the later row is in a later block, and wins on a restore. The keys of
+    /// deleted rows go to `deleted`.
+    pub fn checkpoint(&mut self, blocks: &BlockTable, deleted: Option<&BlockTable>) -> Result<()> {
+        let mut keys = std::mem::take(&mut self.deleted_keys);
+        if let (Some(deleted), Some(codec)) = (deleted, self.codec.clone()) {
+            // A key that came back is in a later block than its deletion need be.
+            for rows in &mut keys {
+                let encoded = codec.encode(rows.columns())?;
+                let absent: BooleanArray = (0..rows.num_rows()).map(|row| Some(!self.holds(&codec, encoded.row(row).data()))).collect();
+                *rows = filter_record_batch(rows, &absent)?;
+            }
+            keys.retain(|rows| rows.num_rows() > 0);
+            let carried: Vec<(BlockId, Block)> = deleted.blocks();
+            let count = keys.iter().chain(carried.iter().map(|(_, block)| &block.rows)).map(RecordBatch::num_rows).sum::<usize>();
+            if count > DELETED_KEYS + self.map.len() / 2 {
+                let holed: Vec<u32> = self.chunks.iter().filter(|(_, held)| held.dead > 0).map(|(number, _)| *number).collect();
+                for number in holed {
+                    if self.chunks.get(&number).is_some_and(|held| held.live() == 0) {
+                        self.drop_chunk(number)
+                    } else {
+                        self.rewrite(number, None)?
+                    }
+                }
+                keys.clear();
+                deleted.replace_all(None);
+            }
+        }
         for id in self.gone.drain(..) {
             blocks.remove(id);
         }
         for held in self.chunks.values_mut().filter(|held| held.block.is_none()) {
-            held.block = Some(blocks.push(0, held.chunk.rows.clone()));
+            held.block = Some(blocks.push(self.next_block, held.chunk.rows.clone()));
         }
+        if let (Some(deleted), false) = (deleted, keys.is_empty()) {
+            deleted.push(self.next_block + 1, detached(deleted.schema(), &keys)?);
+        }
+        self.next_block += 2;
+        Ok(())
+    }
+
+    /// Is there a row of this key?
+    fn holds(&self, codec: &KeyCodec, key: &[u8]) -> bool {
+        let hash = codec.hash(key);
+        let same =
+            |spot: &Spot| spot.hash == hash && self.chunks.get(&spot.chunk).is_some_and(|held| held.chunk.key(spot.row as usize) == key);
+        self.map.find(hash, same).is_some()
     }
 
     fn insert(&mut self, rows: RecordBatch, block: Option<BlockId>) -> Result<u32> {

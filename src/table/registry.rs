@@ -15,16 +15,19 @@ use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use crate::change;
 use crate::error::{Error, Result, did_you_mean};
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::state::{BlockTable, StateHandles};
 use crate::table::changes::{Changes, Feed};
 use crate::table::chunk::{ChunkView, KeyCodec};
-use crate::table::part::Part;
+use crate::table::part::{Fresh, Part};
 use crate::table::snapshot::{Snapshot, TableSnapshot};
 
 /// Name of the state table that carries a live table's rows over a restart.
 pub(crate) const ROWS: &str = "rows";
+/// Name of the state table of the keys that were deleted after the blocks which hold their rows.
+const DELETED: &str = "deleted";
 
 /// What a table is declared to be.
 #[derive(Debug, Clone)]
@@ -143,7 +146,7 @@ impl Tables {
     pub fn publish(&self, epoch: u64) {
         let tables = self.inner.tables.lock();
         let mut shown = self.snapshot().tables.clone();
-        let mut news: Vec<(Arc<LiveTable>, Arc<TableSnapshot>, Vec<RecordBatch>)> = Vec::new();
+        let mut news: Vec<(Arc<LiveTable>, Arc<TableSnapshot>, Fresh)> = Vec::new();
         for (name, table) in tables.iter() {
             if let Some((snapshot, fresh)) = table.advance(epoch) {
                 let snapshot = Arc::new(snapshot);
@@ -171,7 +174,7 @@ struct Staged {
     epoch: u64,
     /// The task's chunks; `None` = unchanged.
     chunks: Option<Vec<ChunkView>>,
-    fresh: Vec<RecordBatch>,
+    fresh: Fresh,
 }
 
 /// Rows of one writer task: shown, and staged for coming cuts.
@@ -227,18 +230,25 @@ impl LiveTable {
     pub fn writer(self: &Arc<Self>, task: usize, state: &mut StateHandles) -> Result<TableWriter> {
         let blocks = state.table(ROWS, self.spec.schema.clone(), self.spec.primary_key.clone())?;
         let mut part = Part::new(self.spec.clone(), self.codec.clone());
-        part.restore(&blocks)?;
+        let deleted = match self.spec.primary_key.is_empty() {
+            true => None,
+            false => {
+                let keys = Arc::new(self.spec.schema.project(&self.spec.primary_key)?);
+                Some(state.table(DELETED, keys, (0..self.spec.primary_key.len()).collect())?)
+            }
+        };
+        part.restore(&blocks, deleted.as_ref())?;
         self.see_time(part.greatest_time());
-        let staged = Staged { epoch: 0, chunks: Some(part.view().unwrap_or_default()), fresh: Vec::new() };
+        let staged = Staged { epoch: 0, chunks: Some(part.view().unwrap_or_default()), fresh: Fresh::default() };
         self.shares.lock().by_task.entry(task).or_default().staged = VecDeque::from([staged]);
-        Ok(TableWriter { table: self.clone(), task, part, blocks })
+        Ok(TableWriter { table: self.clone(), task, part, blocks, deleted })
     }
 
     /// Forgets all writers and rows: before writers are opened anew with another number of tasks.
     pub fn reset(&self) {
         let mut shares = self.shares.lock();
         for share in shares.by_task.values_mut() {
-            share.staged = VecDeque::from([Staged { epoch: 0, chunks: Some(Vec::new()), fresh: Vec::new() }]);
+            share.staged = VecDeque::from([Staged { epoch: 0, chunks: Some(Vec::new()), fresh: Fresh::default() }]);
         }
         self.now.store(i64::MIN, Ordering::Relaxed);
     }
@@ -258,10 +268,10 @@ impl LiveTable {
     }
 
     /// Moves every task's share to its newest cut up to `epoch`; `None` when nothing changed.
-    fn advance(&self, epoch: u64) -> Option<(TableSnapshot, Vec<RecordBatch>)> {
+    fn advance(&self, epoch: u64) -> Option<(TableSnapshot, Fresh)> {
         let mut shares = self.shares.lock();
         let mut changed = false;
-        let mut fresh = Vec::new();
+        let mut fresh = Fresh::default();
         for share in shares.by_task.values_mut() {
             while let Some(staged) = share.staged.pop_front_if(|staged| staged.epoch <= epoch) {
                 if let Some(chunks) = staged.chunks {
@@ -291,6 +301,8 @@ pub struct TableWriter {
     part: Part,
     /// Carries the rows over a restart.
     blocks: BlockTable,
+    /// Carries the keys of deleted rows over a restart; `None` in an append table.
+    deleted: Option<BlockTable>,
 }
 
 impl TableWriter {
@@ -300,17 +312,22 @@ impl TableWriter {
     }
 
     /// Takes rows in the table's schema: appended, or upserted where the table has a primary key (the later row stands).
+    /// There a column of changes may follow: `-U` and `-D` delete the row of the key, whatever else they say.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        if batch.num_columns() != self.table.spec.schema.fields().len() {
-            return Err(Error::bug(format!(
-                "table {}: a batch of {} columns; expected {}",
-                self.table.spec.name,
-                batch.num_columns(),
-                self.table.spec.schema.fields().len()
-            )));
+        let (name, columns) = (&self.table.spec.name, self.table.spec.schema.fields().len());
+        let kinds = change::of(batch)?;
+        if batch.num_columns() != columns + usize::from(kinds.is_some()) {
+            return Err(Error::bug(format!("table {name}: a batch of {} columns; expected {columns}", batch.num_columns())));
         }
         self.table.rows_written.add(batch.num_rows() as u64);
-        self.part.write(batch)
+        match kinds {
+            None => self.part.write(batch, None),
+            Some(_) if self.deleted.is_none() => Err(Error::bug(format!("table {name} has no key, but is given changes"))),
+            Some(kinds) => {
+                let kinds = kinds.clone();
+                self.part.write(&batch.project(&(0..columns).collect::<Vec<_>>())?, Some(&kinds))
+            }
+        }
     }
 
     /// Everything written so far belongs to cut `epoch`: it shows when that, or a later cut, is published.
@@ -318,7 +335,7 @@ impl TableWriter {
         self.settle()?;
         let mut fresh = self.part.take_fresh();
         if !self.table.feed.heard() {
-            fresh.clear();
+            fresh = Fresh::default();
         }
         let chunks = self.part.view();
         if chunks.is_some() || !fresh.is_empty() {
@@ -331,8 +348,7 @@ impl TableWriter {
     /// the last checkpoint are new blocks.
     pub fn checkpoint(&mut self) -> Result<()> {
         self.settle()?;
-        self.part.checkpoint(&self.blocks);
-        Ok(())
+        self.part.checkpoint(&self.blocks, self.deleted.as_ref())
     }
 
     fn settle(&mut self) -> Result<()> {

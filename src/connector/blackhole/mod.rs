@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::registry::TableRequest;
 use super::{Prepared, Sink, Writer, options as read};
+use crate::change::Changes;
 use crate::error::Result;
 use crate::state::StateHandles;
 
@@ -30,6 +31,10 @@ impl Sink for BlackholeSink {
 
     fn identity(&self) -> String {
         NAME.to_owned()
+    }
+
+    fn takes(&self) -> Changes {
+        Changes::All
     }
 
     fn start(&self, _restored: Option<&[Prepared]>) -> Result<()> {

@@ -5,6 +5,8 @@
 //!  sink     writer.rs   rows ─▶ records ─▶ staged blocks (durable, not visible) ─▶ commit moves them into the topic
 //!           letters.rs  the same for dead letters: records as they came, with headers
 //! ```
+//! As `upsert-log` each record is what its key, the PRIMARY KEY, is from then on: a record without a value deletes.
+//!
 //! Always holds: a position is the offset of the next record; rows become visible with their epoch's commit, once.
 //! Read `crate::log` for how the log itself works.
 
@@ -23,12 +25,14 @@ use arrow::datatypes::{Schema, SchemaRef};
 use self::options::LogOptions;
 use super::registry::{ConfiguredSource, Environment, TableRequest};
 use super::{Sink, options as read};
-use crate::error::Result;
-use crate::format::FormatConfig;
+use crate::error::{Error, Result};
+use crate::format::{FormatConfig, KeyRead};
 use crate::log::{Log, Topic};
 
 /// Its name in `'connector'`.
 pub const NAME: &str = "log";
+/// Its name as a topic of upserts.
+pub const UPSERT_NAME: &str = "upsert-log";
 
 /// The source of a table.
 pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<ConfiguredSource> {
@@ -49,6 +53,58 @@ pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn 
 /// The sink that takes dead letters into `topic`.
 pub fn dead_letters(topic: &str, env: &Environment) -> Arc<dyn Sink> {
     Arc::new(letters::LettersSink::new(topic, env))
+}
+
+/// The source of a table of upserts.
+pub fn upsert_source(mut request: TableRequest<'_>, env: &Environment) -> Result<ConfiguredSource> {
+    key_of(&request)?;
+    let (key, value) = take_formats(&mut request.options)?;
+    let options: LogOptions = read::parse(UPSERT_NAME, &request.options)?;
+    let source = source::LogSource::new(request.table, options, env)?;
+    let columns = request.primary_key.iter().map(|name| (name.clone(), name.clone())).collect();
+    let key = Some(KeyRead { format: key, columns, upserts: true });
+    Ok(ConfiguredSource { key, ..ConfiguredSource::new(Arc::new(source), value) })
+}
+
+/// The sink of a table of upserts.
+pub fn upsert_sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn Sink>> {
+    let columns = key_of(&request)?;
+    let (key, value) = take_formats(&mut request.options)?;
+    let options: LogOptions = read::parse(UPSERT_NAME, &request.options)?;
+    let schema: SchemaRef = Arc::new(Schema::new(request.columns.to_vec()));
+    Ok(Arc::new(sink::LogSink::new(request.table, options, value, schema, env)?.upserting(columns, key)?))
+}
+
+/// The columns of the PRIMARY KEY, which must be there.
+fn key_of(request: &TableRequest<'_>) -> Result<Vec<usize>> {
+    let fault = |text: String| Error::input(format!("connector '{UPSERT_NAME}': {text}"));
+    if request.primary_key.is_empty() {
+        return Err(fault(format!("table '{}' needs a PRIMARY KEY (…) NOT ENFORCED: it is the key of the records", request.table)));
+    }
+    if request.options.contains_key("key.fields") {
+        return Err(fault("the key of the records is the PRIMARY KEY; leave out 'key.fields'".to_owned()));
+    }
+    let place = |name: &String| request.columns.iter().position(|column| column.name() == name);
+    let columns = request.primary_key.iter().map(|name| place(name).ok_or_else(|| fault(format!("no column '{name}' for the key"))));
+    columns.collect()
+}
+
+/// Takes the formats of keys and values: `'key.format'` and `'value.format'`, `json` when missing, with their options as in
+/// `'value.json.ignore-parse-errors'`.
+fn take_formats(options: &mut BTreeMap<String, String>) -> Result<(FormatConfig, FormatConfig)> {
+    let mut take = |part: &str| {
+        let name = options.remove(&format!("{part}.format")).unwrap_or_else(|| "json".to_owned());
+        let own: Vec<String> = options.keys().filter(|key| key.starts_with(&format!("{part}.{name}."))).cloned().collect();
+        let mut own = own
+            .into_iter()
+            .filter_map(|key| {
+                let value = options.remove(&key)?;
+                Some((key.strip_prefix(part)?.strip_prefix('.')?.to_owned(), value))
+            })
+            .collect();
+        FormatConfig::from_options(&name, &mut own)
+    };
+    Ok((take("key")?, take("value")?))
 }
 
 /// Takes the format and its options out of the table's options.

@@ -4,12 +4,13 @@ use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 use super::options::LogOptions;
-use super::writer::{KeyPlan, LogWriter};
-use super::{NAME, topic};
+use super::writer::LogWriter;
+use super::{NAME, UPSERT_NAME, topic};
+use crate::change::Changes;
 use crate::connector::registry::{Environment, LogHandle};
 use crate::connector::{Prepared, Sink, Writer};
 use crate::error::{Error, Result, did_you_mean};
-use crate::format::FormatConfig;
+use crate::format::{Binding, FormatConfig, KeyForm, KeySpec, RecordSpec};
 use crate::log::Log;
 use crate::state::StateHandles;
 
@@ -36,6 +37,8 @@ pub struct LogSink {
     schema: SchemaRef,
     /// Columns of the key.
     key: Vec<usize>,
+    /// How the key is written, where each record is what its key is from then on.
+    upserts: Option<FormatConfig>,
     log: LogHandle,
 }
 
@@ -50,17 +53,48 @@ impl LogSink {
             })
         });
         let key = key.collect::<Result<Vec<usize>>>()?;
-        // What cannot be written is told before anything runs.
-        format.encoder(&schema)?;
         let topic = options.topic.clone().unwrap_or_else(|| table.to_owned());
         let id = format!("{}/{table}", env.run.pipeline);
-        Ok(LogSink { topic, id, options, format, schema, key, log: env.log.clone() })
+        let sink = LogSink { topic, id, options, format, schema, key, upserts: None, log: env.log.clone() };
+        // What cannot be written is told before anything runs.
+        sink.format.record_encoder(&sink.records())?;
+        Ok(sink)
+    }
+
+    /// The same, each record being what its key, of the columns `key`, is from then on.
+    pub fn upserting(self, key: Vec<usize>, form: FormatConfig) -> Result<Self> {
+        let sink = LogSink { key, upserts: Some(form), ..self };
+        sink.format.record_encoder(&sink.records())?;
+        Ok(sink)
+    }
+
+    /// What becomes of a row.
+    fn records(&self) -> RecordSpec {
+        RecordSpec {
+            columns: (0..self.schema.fields().len()).collect(),
+            schema: self.schema.clone(),
+            key: (!self.key.is_empty()).then(|| KeySpec {
+                columns: self.key.clone(),
+                names: None,
+                form: self.upserts.clone().map_or(KeyForm::Text, KeyForm::Format),
+            }),
+            binding: Binding::Kafka,
+            upserts: self.upserts.is_some(),
+        }
     }
 }
 
 impl Sink for LogSink {
     fn describe(&self) -> String {
-        format!("{NAME} {}", self.topic)
+        format!("{} {}", if self.upserts.is_some() { UPSERT_NAME } else { NAME }, self.topic)
+    }
+
+    fn takes(&self) -> Changes {
+        if self.upserts.is_some() { Changes::Upserts } else { Changes::Inserts }
+    }
+
+    fn key_columns(&self) -> Option<Vec<usize>> {
+        self.upserts.is_some().then(|| self.key.clone())
     }
 
     fn identity(&self) -> String {
@@ -76,8 +110,7 @@ impl Sink for LogSink {
     fn open(&self, _task: usize, _state: &mut StateHandles) -> Result<Box<dyn Writer>> {
         let log = self.log.open()?;
         let topic = log.topic(&self.topic)?;
-        let key = KeyPlan::new(&self.key, &self.schema)?;
-        Ok(Box::new(LogWriter::new(log, topic, self.id.clone(), self.format.encoder(&self.schema)?, key)))
+        Ok(Box::new(LogWriter::new(log, topic, self.id.clone(), self.format.record_encoder(&self.records())?)))
     }
 
     fn commit(&self, epoch: u64, prepared: &[Prepared]) -> Result<()> {

@@ -5,29 +5,14 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 
-use super::writer::{KeyPlan, LogWriter};
+use super::writer::LogWriter;
 use crate::connector::contract::{Shows, check_sink, check_source, sink_of, source_of};
 use crate::connector::registry::Environment;
 use crate::connector::{Partition, Position, Prepared, Read, Sink, Writer};
 use crate::error::{Kind, Result};
-use crate::format::{Encoder, Records};
+use crate::format::{Binding, FormatConfig, KeyForm, KeySpec, RecordSpec, Records};
 use crate::log::{Batch, Log, Record};
 use crate::state::StateHandles;
-
-/// Writes the first column as lines.
-#[derive(Debug)]
-struct FirstColumn;
-
-impl Encoder for FirstColumn {
-    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
-        let column = arrow::array::AsArray::as_string_view(batch.column(0));
-        for value in column.iter() {
-            out.extend_from_slice(value.unwrap_or_default().as_bytes());
-            out.push(b'\n');
-        }
-        Ok(())
-    }
-}
 
 fn environment(unbounded: bool) -> (tempfile::TempDir, Environment) {
     let dir = tempfile::tempdir().unwrap();
@@ -126,10 +111,15 @@ fn rows_go_to_the_partition_of_their_key_and_are_seen_when_committed() {
     let (_dir, env) = environment(true);
     let log = env.log.open().unwrap();
     let topic = log.create_topic("t", 2, None).unwrap();
-    let writer = |key| LogWriter::new(log.clone(), topic.clone(), "p/t".into(), Box::new(FirstColumn), key);
+    let raw = FormatConfig::from_options("raw", &mut Default::default()).unwrap();
+    let writer = |key: Option<usize>| {
+        let key = key.map(|column| KeySpec { columns: vec![column], names: None, form: KeyForm::Text });
+        let spec = RecordSpec { schema: rows(&[]).schema(), columns: vec![0], key, binding: Binding::Kafka, upserts: false };
+        LogWriter::new(log.clone(), topic.clone(), "p/t".into(), raw.record_encoder(&spec).unwrap())
+    };
     let staged = |prepared: Option<Prepared>| prepared.unwrap().0["stage"].as_u64().unwrap();
 
-    let mut keyed = writer(KeyPlan::Text(0));
+    let mut keyed = writer(Some(0));
     keyed.write(&rows(&["k1", "k2", "k3", "k1"])).unwrap();
     let stage = staged(keyed.prepare(1).unwrap());
     assert_eq!(keyed.prepare(2).unwrap(), None, "nothing written, nothing prepared");
@@ -143,7 +133,7 @@ fn rows_go_to_the_partition_of_their_key_and_are_seen_when_committed() {
     assert_eq!(stored(&log, "t", 0).len() + stored(&log, "t", 1).len(), 4);
 
     // Without a key batches take turns; a record may hold a line break.
-    let mut keyless = writer(KeyPlan::None);
+    let mut keyless = writer(None);
     keyless.write(&rows(&["x\ny", "z"])).unwrap();
     let stage = staged(keyless.prepare(2).unwrap());
     log.commit_stages("p/t", 2, &[stage]).unwrap();
@@ -226,4 +216,61 @@ fn the_sink_of_dead_letters_keeps_the_contract() {
         (0..records.len()).map(row).collect()
     };
     check_sink(&|| Arc::new(AsLetters(super::dead_letters("refused", &env))), &shown, Shows::Appended);
+}
+
+#[tokio::test]
+async fn upserts_are_written_by_key_and_read_back_as_changes() {
+    use crate::change::{self, Changes};
+    use crate::connector::registry::{sink, source};
+    let (_dir, env) = environment(false);
+    let columns: Vec<FieldRef> =
+        vec![Arc::new(Field::new("name", DataType::Utf8View, true)), Arc::new(Field::new("n", DataType::Int64, false))];
+    let key = ["n".to_owned()];
+    let request = |options: &[(&str, &str)]| {
+        let options: Vec<_> = [("connector", "upsert-log"), ("topic", "t"), ("partitions", "1")].iter().chain(options).copied().collect();
+        let mut request = crate::connector::contract::request(&options, &columns);
+        request.primary_key = &key;
+        request
+    };
+    let upserts = sink(request(&[("value.json.encode.ignore-null-fields", "true")]), &env).unwrap();
+    assert_eq!((upserts.takes(), upserts.key_columns()), (Changes::Upserts, Some(vec![1])));
+    upserts.start(None).unwrap();
+    let mut writer = upserts.open(0, &mut crate::state::StateHandles::empty(0, 1)).unwrap();
+    let fields: Vec<FieldRef> = columns.iter().cloned().chain([change::field()]).collect();
+    let changed = RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        vec![
+            Arc::new(StringViewArray::from(vec![Some("a"), Some("b"), Some("c"), None])),
+            Arc::new(Int64Array::from(vec![1, 2, 2, 1])),
+            Arc::new(arrow::array::Int8Array::from(vec![0, 1, 2, 3])),
+        ],
+    )
+    .unwrap();
+    writer.write(&changed).unwrap();
+    // Rows that are all new bring no changes with them.
+    writer.write(&changed.project(&[0, 1]).unwrap().slice(3, 1)).unwrap();
+    let prepared: Vec<Prepared> = writer.prepare(1).unwrap().into_iter().collect();
+    upserts.commit(1, &prepared).unwrap();
+
+    let configured = source(request(&[]), &env).unwrap();
+    assert_eq!(configured.changes(), Changes::Upserts);
+    let mut reader = configured.source.open(&Partition { index: 0, name: "t[0]".into() }, None).await.unwrap();
+    let Read::Chunk(chunk) = reader.read().await.unwrap() else { panic!() };
+    let Records::Framed(framed) = &chunk.records else { panic!() };
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let keys: Vec<String> = framed.keys.iter().map(|key| text(key.as_ref().unwrap())).collect();
+    assert_eq!(keys, [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":1}"#, r#"{"n":1}"#]);
+    let column = |field: &FieldRef, from| crate::format::DecodeColumn { field: field.clone(), from };
+    use crate::format::ColumnOrigin::{Change, Payload};
+    let spec = crate::format::DecodeSpec {
+        first: vec![column(&change::field(), Change)],
+        rest: columns.iter().map(|field| column(field, Payload(field.name().clone()))).collect(),
+        offsets: false,
+        payload: columns.clone(),
+    };
+    let decoded = configured.decoder(spec).unwrap().decode(&chunk, &mut |_| Ok(None)).unwrap();
+    assert_eq!(crate::connector::contract::rows_of(&decoded.rows), ["2,a,1", "2,c,2", "3,NULL,1", "2,NULL,1"]);
+
+    let told = sink(crate::connector::contract::request(&[("connector", "upsert-log")], &columns), &env).unwrap_err().to_string();
+    assert_eq!(told, "connector 'upsert-log': table 't' needs a PRIMARY KEY (…) NOT ENFORCED: it is the key of the records");
 }

@@ -1,42 +1,15 @@
 //! Writes rows of one task: encodes them, gathers records by partition, stages what has gathered.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::RecordBatch;
 
 use super::sink::Staged;
 use crate::connector::{Prepared, Writer};
-use crate::error::{Error, Result};
-use crate::format::{Encoder, FormatConfig};
+use crate::error::Result;
+use crate::format::{EncodedRecords, RecordEncoder};
 use crate::log::{Batch, Log, Record, Stage, Topic, now_micros};
 
 /// Gathered bytes that are staged before the checkpoint comes.
 const STAGE_BYTES: usize = 4 << 20;
-
-/// How the key of a row is made.
-#[derive(Debug)]
-pub enum KeyPlan {
-    /// There is none: batches go to the partitions in turn.
-    None,
-    /// The text of a column.
-    Text(usize),
-    /// A JSON object of columns.
-    Object(Vec<usize>, Box<dyn Encoder>),
-}
-
-impl KeyPlan {
-    /// The plan for these columns of `schema`.
-    pub fn new(columns: &[usize], schema: &SchemaRef) -> Result<Self> {
-        match columns {
-            [] => Ok(KeyPlan::None),
-            [one] => Ok(KeyPlan::Text(*one)),
-            many => {
-                let json = FormatConfig::from_options("json", &mut Default::default())?;
-                Ok(KeyPlan::Object(many.to_vec(), json.encoder(&std::sync::Arc::new(schema.project(many)?))?))
-            }
-        }
-    }
-}
 
 /// Records of one task that are not visible yet: gathered, then staged.
 #[derive(Debug)]
@@ -89,17 +62,15 @@ impl Gathering {
 pub struct LogWriter {
     topic: Topic,
     gathering: Gathering,
-    encoder: Box<dyn Encoder>,
-    key: KeyPlan,
-    values: Lines,
-    keys: Lines,
+    encoder: RecordEncoder,
+    /// What the encoder made of the last batch.
+    records: EncodedRecords,
 }
 
 impl LogWriter {
     /// A writer of `topic` for the sink of id `sink`.
-    pub fn new(log: Log, topic: Topic, sink: String, encoder: Box<dyn Encoder>, key: KeyPlan) -> Self {
-        let (values, keys) = Default::default();
-        LogWriter { topic, gathering: Gathering::new(log, sink), encoder, key, values, keys }
+    pub fn new(log: Log, topic: Topic, sink: String, encoder: RecordEncoder) -> Self {
+        LogWriter { topic, gathering: Gathering::new(log, sink), encoder, records: EncodedRecords::default() }
     }
 }
 
@@ -108,25 +79,13 @@ impl Writer for LogWriter {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        self.values.encode(self.encoder.as_mut(), batch)?;
-        // Where the key is the text of a column.
-        let mut text: Option<ArrayRef> = None;
-        match &mut self.key {
-            KeyPlan::None => {}
-            KeyPlan::Text(column) => text = Some(cast(batch.column(*column), &DataType::Utf8View)?),
-            KeyPlan::Object(columns, encoder) => self.keys.encode(encoder.as_mut(), &batch.project(columns)?)?,
-        }
-        let text = text.as_ref().map(|t| t.as_string_view());
-        let timestamp = now_micros();
+        self.encoder.encode(batch, &mut self.records)?;
+        let now = now_micros();
         let keyless = self.topic.next_partition();
-        for row in 0..batch.num_rows() {
-            let key = match (&self.key, text) {
-                (KeyPlan::None, _) => None,
-                (KeyPlan::Object(..), _) => Some(self.keys.line(row)),
-                (KeyPlan::Text(_), text) => text.filter(|t| t.is_valid(row)).map(|t| t.value(row).as_bytes()),
-            };
-            let partition = key.map_or(keyless, |key| self.topic.partition_of(key));
-            let record = Record { value: Some(self.values.line(row)), key, timestamp, headers: &[] };
+        for record in self.records.iter() {
+            let partition = record.key.map_or(keyless, |key| self.topic.partition_of(key));
+            let timestamp = record.timestamp_micros.unwrap_or(now);
+            let record = Record { value: record.value, key: record.key, timestamp, headers: record.headers };
             self.gathering.push(&self.topic, partition, &record)?;
         }
         Ok(())
@@ -134,42 +93,5 @@ impl Writer for LogWriter {
 
     fn prepare(&mut self, epoch: u64) -> Result<Option<Prepared>> {
         self.gathering.prepare(epoch)
-    }
-}
-
-/// Rows as encoded, found again by number.
-#[derive(Debug, Default)]
-struct Lines {
-    bytes: Vec<u8>,
-    /// Per row: where it begins; and where the last ends.
-    bounds: Vec<usize>,
-}
-
-impl Lines {
-    fn encode(&mut self, encoder: &mut dyn Encoder, batch: &RecordBatch) -> Result<()> {
-        self.bytes.clear();
-        self.bounds.clear();
-        self.bounds.push(0);
-        encoder.encode(batch, &mut self.bytes)?;
-        self.bounds.extend(memchr::memchr_iter(b'\n', &self.bytes).map(|end| end + 1));
-        if self.bounds.len() == batch.num_rows() + 1 {
-            return Ok(());
-        }
-        // A record holds a line break of its own (csv, raw): only the encoder knows where it ends.
-        self.bytes.clear();
-        self.bounds.truncate(1);
-        for row in 0..batch.num_rows() {
-            encoder.encode(&batch.slice(row, 1), &mut self.bytes)?;
-            if self.bytes.last() != Some(&b'\n') {
-                return Err(Error::bug(format!("{encoder:?} does not end its records")));
-            }
-            self.bounds.push(self.bytes.len());
-        }
-        Ok(())
-    }
-
-    /// A row without the line break that ends it.
-    fn line(&self, row: usize) -> &[u8] {
-        &self.bytes[self.bounds[row]..self.bounds[row + 1] - 1]
     }
 }

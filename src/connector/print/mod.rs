@@ -1,4 +1,4 @@
-//! `print`: rows to standard output as Flink prints them, `+I[alice, 3]`, as they come.
+//! `print`: rows to standard output as Flink prints them, `+I[alice, 3]`, `-D[bob, 4]`, as they come.
 //!
 //! Not exactly-once: what is printed cannot be taken back, so after a restart rows may be shown twice.
 
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use self::options::PrintOptions;
 use super::registry::TableRequest;
 use super::{Prepared, Sink, Writer, options as read};
+use crate::change::Changes;
 use crate::error::Result;
 use crate::state::StateHandles;
 
@@ -35,6 +36,10 @@ impl Sink for PrintSink {
 
     fn identity(&self) -> String {
         format!("{NAME} {}", self.options.identifier)
+    }
+
+    fn takes(&self) -> Changes {
+        Changes::All
     }
 
     fn start(&self, _restored: Option<&[Prepared]>) -> Result<()> {

@@ -7,8 +7,9 @@ use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType, TimestampMi
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::options::PrintOptions;
+use crate::change::{self, Kind};
 use crate::connector::{Prepared, Writer};
-use crate::error::{Error, Kind, Result};
+use crate::error::{self, Error, Result};
 
 /// Prints rows.
 #[derive(Debug)]
@@ -36,7 +37,9 @@ impl Writer for PrintWriter {
             out.write_all(text.as_bytes()).and_then(|()| out.flush())
         };
         done.map_err(|error| match error.kind() {
-            std::io::ErrorKind::BrokenPipe => Error::new(Kind::Interrupted, "standard output was closed by its reader").because(error),
+            std::io::ErrorKind::BrokenPipe => {
+                Error::new(error::Kind::Interrupted, "standard output was closed by its reader").because(error)
+            }
             _ => Error::failed("printing rows").because(error),
         })
     }
@@ -50,12 +53,15 @@ impl Writer for PrintWriter {
 fn rows(batch: &RecordBatch, prefix: &str) -> Result<String> {
     use std::fmt::Write as _;
     let options = FormatOptions::new().with_null("null");
-    let columns = batch.columns().iter();
+    let changes = change::of(batch)?;
+    let shown = batch.num_columns() - usize::from(changes.is_some());
+    let columns = batch.columns().iter().take(shown);
     let cells = columns.map(|column| Ok((time_of(column), ArrayFormatter::try_new(column, &options)?))).collect::<Result<Vec<_>>>()?;
     let mut text = String::new();
     for row in 0..batch.num_rows() {
         text.push_str(prefix);
-        text.push_str("+I[");
+        text.push_str(changes.map_or(Ok(Kind::Insert), |changes| Kind::of(changes.value(row)))?.sign());
+        text.push('[');
         for (index, (time, cell)) in cells.iter().enumerate() {
             if index > 0 {
                 text.push_str(", ");
@@ -98,6 +104,15 @@ mod tests {
     use super::*;
     use arrow::array::{Float64Array, StringViewArray, TimestampMillisecondArray};
     use std::sync::Arc;
+
+    #[test]
+    fn changes_have_their_signs() {
+        let batch = RecordBatch::try_from_iter([
+            ("n", Arc::new(arrow::array::Int64Array::from(vec![1, 2, 3, 4])) as arrow::array::ArrayRef),
+            (change::CHANGE_COLUMN, Arc::new(arrow::array::Int8Array::from(vec![0, 1, 2, 3]))),
+        ]);
+        assert_eq!(rows(&batch.unwrap(), "").unwrap(), "+I[1]\n-U[2]\n+U[3]\n-D[4]\n");
+    }
 
     #[test]
     fn rows_look_as_flink_prints_them() {

@@ -1,4 +1,4 @@
-//! Rows as structured events, one a line.
+//! Rows as events: structured, one a line or a record; or binary, the data as value and the attributes as headers.
 //!
 //! Columns that are `METADATA FROM 'key'` (their field says so) become attributes, the others the data. What an event
 //! does not bring it gets:
@@ -11,20 +11,23 @@
 //! | `correlationid` | that of the cause, or its own id: it is the root then |
 //! | `datacontenttype` | `application/json` |
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use bytes::Bytes;
 
-use super::{CloudEventsOptions, MetadataForm};
+use super::{CloudEventsOptions, MetadataForm, Mode, binary};
 use crate::error::{Error, Kind, Result, did_you_mean};
 use crate::event::{ATTRIBUTES, LIFTED, Reading, check, derived_id, is_type_of_standard};
 use crate::format::column::type_name;
 use crate::format::json::JsonOptions;
 use crate::format::json::encode::push_string;
 use crate::format::metadata::KEYS;
-use crate::format::{EVENT_TIME, Encoder, METADATA_FROM};
+use crate::format::records::{CONTENT_TYPE, EncodeValues, Values};
+use crate::format::{Binding, EVENT_TIME, Encoder, METADATA_FROM};
 use crate::time::text::{TimestampFormat, push_timestamp};
 
 /// Writes rows as events.
@@ -41,11 +44,25 @@ pub(super) struct EventEncoder {
     form: MetadataForm,
     /// The column of the rows' event time, which may be among the data.
     event_time: Option<usize>,
+    mode: Mode,
+    binding: Binding,
 }
 
 impl CloudEventsOptions {
-    /// An encoder of batches of `schema`.
+    /// An encoder of batches of `schema` as lines.
     pub(crate) fn encoder(&self, schema: &SchemaRef) -> Result<Box<dyn Encoder>> {
+        if self.mode == Mode::Binary {
+            return Err(Error::input("'cloudevents.mode'='binary' needs records with headers; a line has none: choose 'structured'"));
+        }
+        Ok(Box::new(self.events(schema, Binding::default())?))
+    }
+
+    /// Writes the values (and headers) of records.
+    pub(crate) fn values(&self, schema: &SchemaRef, binding: Binding) -> Result<Box<dyn EncodeValues>> {
+        Ok(Box::new(self.events(schema, binding)?))
+    }
+
+    fn events(&self, schema: &SchemaRef, binding: Binding) -> Result<EventEncoder> {
         let mut attributes = Vec::new();
         let mut data = Vec::new();
         for (index, field) in schema.fields().iter().enumerate() {
@@ -89,7 +106,7 @@ impl CloudEventsOptions {
         }
         let data_schema = Arc::new(schema.project(&data)?);
         let json = JsonOptions { timestamp_format: self.timestamp_format, ..JsonOptions::default() };
-        Ok(Box::new(EventEncoder {
+        Ok(EventEncoder {
             attributes,
             data,
             encode_data: json.encoder(&data_schema)?,
@@ -98,7 +115,9 @@ impl CloudEventsOptions {
             source: self.source.clone(),
             form: self.metadata,
             event_time: schema.fields().iter().position(|field| field.metadata().contains_key(EVENT_TIME)),
-        }))
+            mode: self.mode,
+            binding,
+        })
     }
 }
 
@@ -122,6 +141,57 @@ fn texts(array: &ArrayRef) -> Result<StringViewArray> {
 
 impl Encoder for EventEncoder {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        let before = out.len();
+        let result = self.each(batch, |event| {
+            let start = out.len();
+            event.push(out)?;
+            event.encoder.judge(&out[start..])?;
+            out.push(b'\n');
+            Ok(())
+        });
+        if result.is_err() {
+            // No half batch gets out.
+            out.truncate(before);
+        }
+        result
+    }
+}
+
+impl EncodeValues for EventEncoder {
+    fn encode_values(&mut self, rows: &RecordBatch, out: &mut Values) -> Result<()> {
+        let (mode, prefix) = (self.mode, binary::prefix(self.binding));
+        let mut judged = Vec::new();
+        self.each(rows, |event| {
+            let start = out.data.len();
+            let mut headers = Vec::new();
+            match mode {
+                Mode::Structured => {
+                    event.push(&mut out.data)?;
+                    event.encoder.judge(&out.data[start..])?;
+                    headers.push((CONTENT_TYPE.to_owned(), Bytes::from_static(binary::STRUCTURED_JSON.as_bytes())));
+                }
+                Mode::Binary => {
+                    judged.clear();
+                    event.push(&mut judged)?;
+                    event.encoder.judge(&judged)?;
+                    headers.push((format!("{prefix}specversion"), Bytes::from_static(b"1.0")));
+                    for (name, value) in event.attributes()? {
+                        let name = if name == "datacontenttype" { CONTENT_TYPE.to_owned() } else { format!("{prefix}{name}") };
+                        headers.push((name, Bytes::from(value.into_owned())));
+                    }
+                    out.data.extend_from_slice(event.data);
+                }
+            }
+            out.bounds.push(Some(start..out.data.len()));
+            out.headers.push(headers);
+            Ok(())
+        })
+    }
+}
+
+impl EventEncoder {
+    /// Makes an event of each row.
+    fn each(&mut self, batch: &RecordBatch, mut made: impl FnMut(&Event<'_>) -> Result<(), String>) -> Result<()> {
         let columns: Vec<(&str, StringViewArray)> =
             self.attributes.iter().map(|(name, index)| Ok((name.as_str(), texts(batch.column(*index))?))).collect::<Result<_>>()?;
         let event_times = self.event_time.map(|index| texts(batch.column(index))).transpose()?;
@@ -134,7 +204,6 @@ impl Encoder for EventEncoder {
         let mut lines = Vec::new();
         self.encode_data.encode(&data, &mut lines)?;
 
-        let before = out.len();
         // A string holds no newline in JSON, so every line is one row's data.
         for (row, data) in lines.split_inclusive(|byte| *byte == b'\n').map(|line| line.trim_ascii_end()).enumerate() {
             let given = |name: &str| {
@@ -143,12 +212,18 @@ impl Encoder for EventEncoder {
             };
             let event_time = event_times.as_ref().filter(|times| times.is_valid(row)).map(|times| times.value(row));
             let event = Event { given: &given, event_time, now: &now, encoder: self, columns: &columns, row, data };
-            if let Err(fault) = event.push(out) {
-                out.truncate(before);
-                return Err(Error::new(Kind::Row, format!("no event: {fault}")));
-            }
+            made(&event).map_err(|fault| Error::new(Kind::Row, format!("no event: {fault}")))?;
         }
         Ok(())
+    }
+
+    /// What our own door refuses is not written.
+    fn judge(&self, event: &[u8]) -> Result<(), String> {
+        let event = serde_json::from_slice(event).map_err(|error| error.to_string())?;
+        match self.form {
+            MetadataForm::Object => crate::event::judge(&event).map(|_| ()),
+            MetadataForm::Attributes => check(&event, Reading::Standard).and_then(|()| check(&event, Reading::CloudEvents)),
+        }
     }
 }
 
@@ -168,38 +243,46 @@ struct Event<'a> {
 }
 
 impl Event<'_> {
-    /// Appends the event, or says what it lacks.
-    fn push(&self, out: &mut Vec<u8>) -> Result<(), String> {
+    /// The attributes without `specversion`, and those that go into the `metadata` object, or what the event lacks.
+    fn parts(&self) -> Result<(Vec<(&str, Cow<'_, str>)>, Vec<(&'static str, Cow<'_, str>)>), String> {
         let needed = |name: &str, option: &Option<String>| {
             (self.given)(name).map(str::to_owned).or_else(|| option.clone()).ok_or(format!("attribute '{name}' is NULL"))
         };
         let kind = needed("type", &self.encoder.r#type)?;
         let source = needed("source", &self.encoder.source)?;
         let id = (self.given)("id").map_or_else(|| self.derived_id(&source, &kind), str::to_owned);
-        let start = out.len();
+        let correlation = (self.given)("correlationid").or((self.given)("causationid")).unwrap_or(&id).to_owned();
+        let mut attributes: Vec<(&str, Cow<'_, str>)> = vec![("id", id.into()), ("type", kind.into()), ("source", source.into())];
+        attributes.push(("time", self.time().unwrap_or(self.now).into()));
+        let others = self.columns.iter().filter(|(name, column)| !SETTLED.contains(name) && column.is_valid(self.row));
+        let others = others.map(|(name, column)| (*name, Cow::Borrowed(column.value(self.row))));
+        let mut lifted = Vec::new();
+        for (name, value) in std::iter::once(("correlationid", correlation.into())).chain(others) {
+            match LIFTED.iter().find(|(_, to)| *to == name) {
+                Some((from, _)) if self.encoder.form == MetadataForm::Object => lifted.push((*from, value)),
+                _ => attributes.push((name, value)),
+            }
+        }
+        if (self.given)("datacontenttype").is_none() {
+            attributes.push(("datacontenttype", "application/json".into()));
+        }
+        Ok((attributes, lifted))
+    }
+
+    /// The attributes without `specversion`.
+    fn attributes(&self) -> Result<Vec<(&str, Cow<'_, str>)>, String> {
+        Ok(self.parts()?.0)
+    }
+
+    /// Appends the event in structured mode, or says what it lacks.
+    fn push(&self, out: &mut Vec<u8>) -> Result<(), String> {
+        let (attributes, lifted) = self.parts()?;
         out.extend_from_slice(b"{\"specversion\":\"1.0\"");
-        let mut attribute = |name: &str, value: &str| {
+        for (name, value) in attributes {
             out.push(b',');
             push_string(out, name.as_bytes());
             out.push(b':');
             push_string(out, value.as_bytes());
-        };
-        attribute("id", &id);
-        attribute("type", &kind);
-        attribute("source", &source);
-        attribute("time", self.time().unwrap_or(self.now));
-        let correlation = (self.given)("correlationid").or((self.given)("causationid")).unwrap_or(&id);
-        let others = self.columns.iter().filter(|(name, column)| !SETTLED.contains(name) && column.is_valid(self.row));
-        let others = others.map(|(name, column)| (*name, column.value(self.row)));
-        let mut lifted = Vec::new();
-        for (name, value) in std::iter::once(("correlationid", correlation)).chain(others) {
-            match LIFTED.iter().find(|(_, to)| *to == name) {
-                Some((from, _)) if self.encoder.form == MetadataForm::Object => lifted.push((*from, value)),
-                _ => attribute(name, value),
-            }
-        }
-        if (self.given)("datacontenttype").is_none() {
-            attribute("datacontenttype", "application/json");
         }
         out.extend_from_slice(b",\"data\":");
         out.extend_from_slice(self.data);
@@ -214,8 +297,6 @@ impl Event<'_> {
             out.push(b'}');
         }
         out.push(b'}');
-        self.judge(&out[start..])?;
-        out.push(b'\n');
         Ok(())
     }
 
@@ -230,15 +311,6 @@ impl Event<'_> {
         let cause = (self.given)("causationid").unwrap_or_default();
         let cause = [cause.as_bytes(), time.as_bytes(), self.data].join(&b'\n');
         derived_id(&format!("{source}\n{kind}"), &cause, 0).to_string()
-    }
-
-    /// What our own door refuses is not written.
-    fn judge(&self, event: &[u8]) -> Result<(), String> {
-        let event = serde_json::from_slice(event).map_err(|error| error.to_string())?;
-        match self.encoder.form {
-            MetadataForm::Object => crate::event::judge(&event).map(|_| ()),
-            MetadataForm::Attributes => check(&event, Reading::Standard).and_then(|()| check(&event, Reading::CloudEvents)),
-        }
     }
 }
 

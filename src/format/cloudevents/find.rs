@@ -9,14 +9,14 @@ use ahash::AHashSet;
 use arrow::datatypes::TimeUnit;
 use serde_json::{Map, Value};
 
-use super::Validation;
+use super::{Validation, binary};
 use crate::error::Result;
 use crate::event::{self, ATTRIBUTES, LIFTED, Reading};
 use crate::format::json::FindJson;
 use crate::format::json::layout::{Layout, Others, Wanted};
 use crate::format::late::{Find, Plans};
 use crate::format::span::{Cell, Cells, Span};
-use crate::format::{Chunk, ColumnOrigin, DecodeSpec};
+use crate::format::{Chunk, ColumnOrigin, DecodeSpec, Records};
 use crate::time::text::rfc3339;
 
 /// Finds the cells of events.
@@ -88,6 +88,7 @@ impl FindEvents {
                     let from = if key == "data" { slots.data } else { slots.attribute(key) };
                     copies.push((from, planned.plan.slot));
                 }
+                ColumnOrigin::Change => {}
                 ColumnOrigin::Connector(_) => {}
             }
         }
@@ -198,7 +199,14 @@ impl Seen {
 
 impl Find for FindEvents {
     fn find(&self, chunk: &Chunk) -> Result<Cells> {
-        let mut cells = self.json.find(chunk)?;
+        let enveloped = match &chunk.records {
+            Records::Framed(framed) => binary::enveloped(framed)?,
+            Records::Lines(_) | Records::Rows(_) => None,
+        };
+        let mut cells = match &enveloped {
+            None => self.json.find(chunk)?,
+            Some(enveloped) => self.json.find(&Chunk { records: Records::Framed(enveloped.framed.clone()), ..*chunk })?,
+        };
         let mut seen = Seen::default();
         let mut faults = Vec::new();
         for row in 0..cells.rows.len() {
@@ -211,6 +219,9 @@ impl Find for FindEvents {
             }
         }
         refuse(&mut cells, faults);
+        if let Some(enveloped) = enveloped {
+            enveloped.unwrap(&mut cells);
+        }
         Ok(cells)
     }
 }

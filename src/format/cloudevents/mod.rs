@@ -1,12 +1,14 @@
-//! CloudEvents in structured mode: an envelope around a JSON object.
+//! CloudEvents: an envelope around a JSON object (structured mode), or headers beside it (binary mode).
 //!
 //! ```text
 //!  {"specversion":"1.0","id":"o-1","type":"shop.order.OrderCreated","source":"…","time":"…",   METADATA columns
 //!   "data":{"orderId":"o-1","amount":9.5},                                                    the other columns
 //!   "metadata":{"correlationId":"c-9"}}                        lifted to 'correlationid', 'causationid', …
 //! ```
-//! [`find`] walks over the envelope as over any JSON and judges it; [`encode`] writes it.
+//! [`find`] walks over the envelope as over any JSON and judges it; [`binary`] makes an envelope of headers; [`encode`]
+//! writes both. Which mode a record is in is seen by itself; which one is written is `'cloudevents.mode'`.
 
+mod binary;
 mod encode;
 mod find;
 #[cfg(test)]
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::column::{Reading, Syntax, TimestampForm};
-use super::late::{LateDecoder, Origin, Plans};
+use super::late::{LateDecoder, Origin, Plans, no_changes};
 use super::{ColumnOrigin, DecodeColumn, DecodeSpec, DecoderRef};
 use crate::error::{Error, Result, did_you_mean};
 use crate::event::{ATTRIBUTES, LIFTED};
@@ -43,9 +45,23 @@ pub struct CloudEventsOptions {
     pub r#type: Option<String>,
     /// The source of events that are written, unless a column is `METADATA FROM 'source'`.
     pub source: Option<String>,
+    /// How events are written: `structured` (envelope and data in one JSON object) or `binary` (attributes as headers,
+    /// the data alone as value; for brokers and logs). Both are read.
+    pub mode: Mode,
     /// How correlation, causation and version are written: `attributes` (extension attributes) or `object` (the
     /// standard's `metadata` object).
     pub metadata: MetadataForm,
+}
+
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// One JSON object.
+    #[default]
+    Structured,
+    /// Attributes as headers.
+    Binary,
 }
 
 /// Which events are taken.
@@ -80,6 +96,11 @@ impl CloudEventsOptions {
                 "'cloudevents.fail-on-missing-field' and 'cloudevents.ignore-parse-errors' cannot both be true: choose one",
             ));
         }
+        if self.mode == Mode::Binary && self.metadata == MetadataForm::Object {
+            return Err(Error::input(
+                "'cloudevents.metadata'='object' is a part of the envelope, which 'cloudevents.mode'='binary' does not write: choose one",
+            ));
+        }
         Ok(())
     }
 
@@ -100,6 +121,7 @@ impl CloudEventsOptions {
                     check_key(column, key)?;
                     Origin::Cell(envelope.clone())
                 }
+                ColumnOrigin::Change => return Err(no_changes(column)),
                 ColumnOrigin::Connector(key) => Origin::Beside((*key).to_owned()),
             })
         })?;

@@ -36,6 +36,8 @@ pub(crate) enum TimestampForm {
     Flink(TimestampFormat),
     /// RFC 3339, as CloudEvents attributes have it.
     Rfc3339,
+    /// Milliseconds since 1970 as a number, as Debezium's envelope has it.
+    EpochMillis,
 }
 
 /// The syntax around the values.
@@ -200,6 +202,7 @@ impl Column<'_> {
                 format!(" (expected the form '{}')", format.example(zone.is_some()))
             }
             (DataType::Timestamp(..), TimestampForm::Rfc3339) => " (expected RFC 3339)".to_owned(),
+            (DataType::Timestamp(..), TimestampForm::EpochMillis) => " (expected milliseconds since 1970)".to_owned(),
             _ if empty && matches!(self.reading.syntax, Syntax::Delimited { .. }) => {
                 " ('csv.null-literal' = '' makes an empty field NULL)".to_owned()
             }

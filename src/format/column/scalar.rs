@@ -77,11 +77,17 @@ pub(super) fn read(column: &Column<'_>, faults: &mut Faults) -> Result<ArrayRef>
             Arc::new(texts::<Time64MicrosecondType>(column, faults, |text| Some(forms::time(text)? / 1_000)))
         }
         DataType::Time64(_) => Arc::new(texts::<Time64NanosecondType>(column, faults, forms::time)),
+        DataType::Timestamp(unit, zone) if column.reading.timestamps == TimestampForm::EpochMillis => {
+            let millis = integers::<Int64Type>(column, faults, false);
+            let millis = millis.reinterpret_cast::<TimestampMillisecondType>();
+            let bare = arrow::compute::cast(&millis, &DataType::Timestamp(*unit, None))?;
+            arrow::compute::cast(&arrow::compute::cast(&bare, &DataType::Int64)?, &DataType::Timestamp(*unit, zone.clone()))?
+        }
         DataType::Timestamp(unit, zone) => {
             let (zoned, unit, form) = (zone.is_some(), *unit, column.reading.timestamps);
             let parse = |text: &[u8]| match form {
                 TimestampForm::Flink(format) => forms::timestamp(text, format, zoned, unit),
-                TimestampForm::Rfc3339 => forms::rfc3339(text, unit),
+                TimestampForm::Rfc3339 | TimestampForm::EpochMillis => forms::rfc3339(text, unit),
             };
             match unit {
                 TimeUnit::Second => Arc::new(texts::<TimestampSecondType>(column, faults, parse).with_timezone_opt(zone.clone())),

@@ -110,7 +110,7 @@ impl JsonOptions {
             .cells(spec)
             .filter_map(|planned| match &planned.column.from {
                 ColumnOrigin::Payload(name) => Some(planned.plan.wanted(name)),
-                ColumnOrigin::Metadata(_) | ColumnOrigin::Connector(_) => None,
+                ColumnOrigin::Metadata(_) | ColumnOrigin::Connector(_) | ColumnOrigin::Change => None,
             })
             .collect();
         let find = FindJson::new(Layout::new(&wanted, Others::Skip), plans.slots);

@@ -83,6 +83,7 @@ impl Lowering<'_> {
         let (exprs, sets) = grouping_sets(&aggregate.group_expr);
         let read = columns_read(exprs.iter().copied().chain(&aggregate.aggr_expr), schema)?;
         let mut stream = self.lower(&aggregate.input, Some(&read))?;
+        self.inserts_only(&stream, "GROUP BY (or DISTINCT)", exprs.iter().copied().chain(&aggregate.aggr_expr))?;
 
         let roles: Vec<Option<(WindowId, Edge)>> = exprs.iter().map(|e| edge_of(e, schema, &stream)).collect();
         let id = whole_window(&roles).map_err(|fault| match exprs.first().copied().or(aggregate.aggr_expr.first()) {

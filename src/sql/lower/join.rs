@@ -64,6 +64,9 @@ impl Lowering<'_> {
         let right_read = read.iter().copied().filter(|at| *at >= lefts).map(|at| at - lefts).collect();
         let left = self.lower(&join.left, Some(&left_read))?;
         let right = self.lower(&join.right, Some(&right_read))?;
+        for side in [&left, &right] {
+            self.inserts_only(side, "a join", join.on.iter().flat_map(|(left, right)| [left, right]))?;
+        }
 
         let conditions = self.conditions(join, &both, &left, &right)?;
         let mut left_keys = Vec::new();

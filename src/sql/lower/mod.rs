@@ -10,6 +10,7 @@
 //! once however many pipelines read it; equal work on equal inputs is one node. Read `stream.rs` first.
 
 mod aggregate;
+mod changes;
 mod join;
 mod outside;
 mod over;
@@ -38,15 +39,17 @@ use datafusion::logical_expr::{Distinct, Expr, Filter, LogicalPlan, Projection};
 use datafusion::physical_expr::utils::{collect_columns, conjunction};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
+use self::changes::Changed;
 use self::scan::SourceStream;
 use self::stream::{Stream, StreamColumn, WindowId, column, plain_column, replace_columns};
+use crate::change;
 use crate::dataflow::graph::{Graph, NodeId, NodeKind, SEQ_COLUMN};
 use crate::error::{Error, Place, Result};
 use crate::operator::OperatorSpec;
-use crate::operator::project::ProjectSpec;
+use crate::operator::project::{ProjectSpec, Upserts};
 use crate::sql::window_node::WindowNode;
 
-pub use self::outside::{Connected, LiveTable, LiveTables, Outside, Scanned};
+pub use self::outside::{Connected, LiveTable, LiveTables, Outside};
 pub use self::sink::{Pipeline, Target, written};
 
 /// What the caller knows and a plan does not say.
@@ -252,13 +255,14 @@ impl<'a> Lowering<'a> {
     }
 
     /// Makes the plan's columns real: afterwards the node's columns are the plan's in order, then `extras` (over the
-    /// physical columns of `stream` before), then `$seq` if the stream has it; nothing is pending any more.
+    /// physical columns of `stream` before), then `$change` and `$seq` if the stream has them; nothing is pending any more.
     fn settle(&mut self, stream: Stream, extras: &[(Arc<dyn PhysicalExpr>, FieldRef)]) -> Result<Stream> {
         let fields: Vec<FieldRef> = stream.columns.iter().map(|c| c.field.clone()).collect();
         let stream = self.attach_window(stream, extras)?;
         let (stream, extras) = stream;
+        let hidden = usize::from(stream.changes.is_some()) + usize::from(stream.seq.is_some());
         let real = stream.filter.is_empty()
-            && stream.schema.fields().len() == stream.columns.len() + extras.len() + usize::from(stream.seq.is_some())
+            && stream.schema.fields().len() == stream.columns.len() + extras.len() + hidden
             && stream
                 .columns
                 .iter()
@@ -266,6 +270,7 @@ impl<'a> Lowering<'a> {
                 .chain(extras.iter().map(|(e, _)| e))
                 .enumerate()
                 .all(|(at, e)| plain_column(e) == Some(at))
+            && stream.changes.as_ref().is_none_or(|c| plain_column(&c.kind) == Some(stream.schema.fields().len() - hidden))
             && stream.seq.is_none_or(|at| at + 1 == stream.schema.fields().len());
         if real {
             return Ok(stream);
@@ -273,26 +278,47 @@ impl<'a> Lowering<'a> {
         self.project(stream, &fields, &extras)
     }
 
-    /// Writes the plan's columns out under the names and types of `fields`, then `extras`, then `$seq`.
+    /// Writes the plan's columns out under the names and types of `fields`, then `extras`, then `$change`, then `$seq`.
     fn project(&mut self, stream: Stream, fields: &[FieldRef], extras: &[(Arc<dyn PhysicalExpr>, FieldRef)]) -> Result<Stream> {
         let mut columns: Vec<(Arc<dyn PhysicalExpr>, FieldRef)> = Vec::new();
+        let key = stream.upserts().and_then(|changed| changed.key.clone()).unwrap_or_default();
+        let in_key = |expr: &Arc<dyn PhysicalExpr>| plain_column(expr).is_some_and(|at| key.contains(&at));
         for (from, field) in stream.columns.iter().zip(fields) {
-            // The expression knows better than the plan whether it can be NULL.
-            let nullable = from.expr.nullable(&stream.schema)?;
+            // The expression knows better than the plan whether it can be NULL. Of a deleted row only the key is known.
+            let nullable = from.expr.nullable(&stream.schema)? || (stream.upserts().is_some() && !in_key(&from.expr));
             columns.push((from.expr.clone(), Arc::new(field.as_ref().clone().with_nullable(nullable || field.is_nullable()))));
         }
         columns.extend(extras.iter().cloned());
+        let kind = stream.changes.as_ref().map(|changed| {
+            columns.push((changed.kind.clone(), change::field()));
+            columns.len() - 1
+        });
         if let Some(seq) = stream.seq {
             let field = &stream.schema.fields()[seq];
             columns.push((column(seq, field), field.clone()));
         }
         let schema: SchemaRef = Arc::new(Schema::new(columns.iter().map(|(_, field)| field.clone()).collect::<Vec<_>>()));
-        let spec = ProjectSpec { filter: all_of(&stream.filter), columns, schema: schema.clone() };
+        let (filter, upserts) = match (stream.upserts(), kind) {
+            (Some(changed), Some(kind)) => {
+                let (by_key, others) = stream.split_by_key();
+                let known = columns.iter().enumerate().filter(|(_, (expr, _))| in_key(expr)).map(|(at, _)| at);
+                let known = known.chain(stream.seq.map(|_| columns.len() - 1)).collect();
+                let from = plain_column(&changed.kind).ok_or_else(|| Error::bug("upserts without their column of changes"))?;
+                (by_key, Some(Upserts { from, kind, known, holds: all_of(&others) }))
+            }
+            _ => (stream.filter.clone(), None),
+        };
+        let spec = ProjectSpec { filter: all_of(&filter), columns, upserts, schema: schema.clone() };
         let node = self.add(Arc::new(spec), vec![stream.node]);
+        let changes = stream.changes.clone().zip(kind).map(|(changed, kind)| {
+            let place = |at: &usize| stream.columns.iter().position(|c| plain_column(&c.expr) == Some(*at));
+            let key = changed.key.as_ref().and_then(|key| key.iter().map(place).collect());
+            Changed { kind: column(kind, schema.field(kind)), key, ..changed }
+        });
         let seq = stream.seq.map(|_| schema.fields().len() - 1);
         let columns =
             stream.columns.into_iter().enumerate().map(|(at, c)| StreamColumn { expr: column(at, schema.field(at)), ..c }).collect();
-        Ok(Stream { node, schema, filter: Vec::new(), window: None, columns, seq, unbounded: stream.unbounded })
+        Ok(Stream { node, schema, filter: Vec::new(), window: None, columns, seq, changes, unbounded: stream.unbounded })
     }
 
     fn new_window(&mut self) -> WindowId {

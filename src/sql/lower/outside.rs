@@ -1,30 +1,18 @@
-//! What the lowering asks of the world outside SQL: sources with their decoders, sinks, live tables.
+//! What the lowering asks of the world outside SQL: sources, sinks, live tables.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::connector::registry::{self, Environment, TableRequest};
-use crate::connector::{Sink, Source};
+use crate::connector::Sink;
+use crate::connector::registry::{self, ConfiguredSource, Environment, TableRequest};
 use crate::error::Result;
-use crate::format::{DecodeSpec, DecoderRef};
-
-/// A source with the decoder for what a scan needs of it.
-#[derive(Debug)]
-pub struct Scanned {
-    /// Where the records come from.
-    pub source: Arc<dyn Source>,
-    /// Makes columns of them.
-    pub decoder: DecoderRef,
-    /// Does its format ask to skip what cannot be decoded (`json.ignore-parse-errors`)?
-    pub skips_undecodable: bool,
-}
 
 /// The world outside. Nothing is touched: everything here describes.
 pub trait Outside {
-    /// The source of a table, decoding `spec`.
-    fn scan(&self, request: TableRequest<'_>, spec: DecodeSpec) -> Result<Scanned>;
+    /// The source of a table.
+    fn source(&self, request: TableRequest<'_>) -> Result<ConfiguredSource>;
 
     /// The sink of a table.
     fn sink(&self, request: TableRequest<'_>) -> Result<Arc<dyn Sink>>;
@@ -66,11 +54,8 @@ pub struct Connected<'a> {
 }
 
 impl Outside for Connected<'_> {
-    fn scan(&self, request: TableRequest<'_>, mut spec: DecodeSpec) -> Result<Scanned> {
-        let configured = registry::source(request, self.environment)?;
-        configured.own_metadata(&mut spec)?;
-        let skips_undecodable = configured.format.skips_undecodable();
-        Ok(Scanned { decoder: configured.format.decoder(spec)?, source: configured.source, skips_undecodable })
+    fn source(&self, request: TableRequest<'_>) -> Result<ConfiguredSource> {
+        registry::source(request, self.environment)
     }
 
     fn sink(&self, request: TableRequest<'_>) -> Result<Arc<dyn Sink>> {

@@ -32,6 +32,7 @@ impl Lowering<'_> {
     pub(super) fn over(&mut self, window: &Window) -> Result<Stream> {
         let schema = window.input.schema();
         let mut stream = self.lower(&window.input, None)?;
+        self.inserts_only(&stream, "OVER", &window.window_expr)?;
         let functions = window.window_expr.iter().map(function_of).collect::<Result<Vec<_>>>()?;
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for (at, function) in functions.iter().enumerate() {

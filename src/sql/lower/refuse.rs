@@ -120,6 +120,34 @@ pub(super) fn limit() -> Error {
     )
 }
 
+/// Changes where only new rows have a meaning.
+pub(super) fn over_changes(what: &str, changes: &str) -> Error {
+    Error::input(format!(
+        "{what} over {changes} is not supported yet: it takes inserts only; keep the table as a live one \
+         (CREATE MATERIALIZED VIEW … (PRIMARY KEY (…) NOT ENFORCED) AS SELECT …) and query that"
+    ))
+}
+
+/// Changes into a sink that only appends.
+pub(super) fn changes_into(table: &str, sink: &str, changes: &str) -> Error {
+    Error::input(format!(
+        "'{table}' ({sink}) takes inserts only, but the query gives {changes}: write them to a table by key (a live table with \
+         PRIMARY KEY, 'connector'='upsert-log') or to 'print'"
+    ))
+}
+
+/// Upserts of one key into a table of another.
+pub(super) fn other_key(table: &str, wanted: &str, changes: &str, key: Option<&str>) -> Error {
+    let own = match key {
+        Some(key) => format!("their key is ({key})"),
+        None => "not all columns of their key are in the query".to_owned(),
+    };
+    Error::input(format!(
+        "'{table}' has PRIMARY KEY ({wanted}), but the query gives {changes}, and {own}: what a deleted row was under another key is \
+         not known; declare the same key"
+    ))
+}
+
 /// A plan node that a stream has no meaning for.
 pub(super) fn node(name: &str) -> Error {
     Error::input(format!("{name} is not supported over a stream"))

@@ -15,12 +15,15 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{Column, DFSchema};
+use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, TableScan};
 
+use super::changes::Changed;
 use super::share::{self, Demand, declared, scan_filter, scanned_columns};
 use super::stream::{Role, Stream, StreamColumn, column};
 use super::time_columns::Linear;
 use super::{Lowering, refuse};
+use crate::change::{self, Changes};
 use crate::connector::options;
 use crate::connector::registry::TableRequest;
 use crate::dataflow::graph::{NodeId, NodeKind, OnError, SEQ_COLUMN, ScanSpec, SourceNode, TimeSpec, WatermarkExpr};
@@ -40,6 +43,8 @@ pub(super) struct SourceStream {
     time: Option<usize>,
     /// Every scan has this one filter, and the source applies it.
     filtered: bool,
+    /// What the rows do; the key of upserts as columns of the table.
+    changes: Option<(Changes, Vec<usize>)>,
     unbounded: bool,
 }
 
@@ -114,7 +119,18 @@ impl Lowering<'_> {
     /// Adds the source that serves all scans of a table.
     pub(super) fn open_source(&mut self, demand: &Demand<'_>) -> Result<()> {
         let table = demand.table;
-        let (filter, same) = demand.filter();
+        let (request_options, scan_options) = split_options(&table.def)?;
+        let columns: Vec<FieldRef> =
+            table.schema.fields().iter().zip(&table.def.columns).filter(|(_, c)| !is_computed(&c.kind)).map(|(f, _)| f.clone()).collect();
+        let request =
+            TableRequest { table: &table.def.name, options: request_options, columns: &columns, primary_key: &table.def.primary_key };
+        let configured = self.outside.source(request)?;
+        let changes = configured.changes();
+        let upserts = changes == Changes::Upserts;
+        let key = table.def.primary_key.iter().map(|name| Ok(table.schema.index_of(name)?)).collect::<Result<Vec<usize>>>()?;
+
+        // A filter over upserts drops no row: where it is applied, the row's key is gone.
+        let (filter, same) = if upserts { (None, !demand.filters()) } else { demand.filter() };
         let mut output = demand.columns.clone();
         if !same {
             output.extend(demand.filter_columns()?);
@@ -136,28 +152,34 @@ impl Lowering<'_> {
             rest.extend(columns_of(expr, table)?);
         }
         let rest: Vec<usize> = rest.difference(&first).copied().collect();
-        let decoded = first.iter().chain(&rest).map(|at| table.schema.fields()[*at].clone()).collect::<Vec<_>>();
+        // Of a deleted row only the key is known.
+        let field_of = |at: usize| -> FieldRef {
+            let field = &table.schema.fields()[at];
+            if upserts && !key.contains(&at) { Arc::new(field.as_ref().clone().with_nullable(true)) } else { field.clone() }
+        };
+        let kind = (changes != Changes::Inserts).then(|| DecodeColumn { field: change::field(), from: ColumnOrigin::Change });
+        let decoded = first.iter().map(|at| field_of(*at)).chain(kind.iter().map(|k| k.field.clone()));
+        let decoded = decoded.chain(rest.iter().map(|at| field_of(*at))).collect::<Vec<_>>();
         let decoded = DFSchema::try_from(Schema::new(decoded))?;
 
         let spec = DecodeSpec {
-            first: first.iter().map(|at| decode_column(table, *at)).collect(),
+            first: first.iter().map(|at| decode_column(table, *at)).chain(kind.clone()).collect(),
             rest: rest.iter().map(|at| decode_column(table, *at)).collect(),
             offsets: demand.seq,
             payload: payload_columns(table),
         };
-        let (request_options, scan_options) = split_options(&table.def)?;
-        let columns: Vec<FieldRef> =
-            table.schema.fields().iter().zip(&table.def.columns).filter(|(_, c)| !is_computed(&c.kind)).map(|(f, _)| f.clone()).collect();
-        let request =
-            TableRequest { table: &table.def.name, options: request_options, columns: &columns, primary_key: &table.def.primary_key };
-        let scanned = self.outside.scan(request, spec)?;
+        let first_count = spec.first.len();
+        let decoder = configured.decoder(spec)?;
 
         let mut places = BTreeMap::new();
         let mut output = Vec::new();
         for (at, expr) in &outputs {
             places.insert(*at, output.len());
             let expr = self.physical(expr, &decoded)?;
-            output.push((expr, table.schema.fields()[*at].clone()));
+            output.push((expr, field_of(*at)));
+        }
+        if let Some(kind) = &kind {
+            output.push((column(first.len(), &kind.field), kind.field.clone()));
         }
         let mut fields: Vec<FieldRef> = output.iter().map(|(_, field)| field.clone()).collect();
         if demand.seq {
@@ -165,8 +187,8 @@ impl Lowering<'_> {
         }
         let schema: SchemaRef = Arc::new(Schema::new(fields));
         let spec = ScanSpec {
-            decoder: scanned.decoder,
-            first: first.len(),
+            decoder,
+            first: first_count,
             event_time: event_time.map(|e| self.physical(&e, &decoded)).transpose()?,
             filter: filter.map(|f| self.physical(&f, &decoded)).transpose()?,
             output,
@@ -193,7 +215,7 @@ impl Lowering<'_> {
         let on_error = match scan_options.on_error {
             Some(OnErrorOption::Fail) => OnError::Fail,
             Some(OnErrorOption::Skip) => OnError::Skip,
-            None if scanned.skips_undecodable => OnError::Skip,
+            None if configured.format.skips_undecodable() => OnError::Skip,
             Some(OnErrorOption::DeadLetter) | None => OnError::DeadLetter,
         };
         let dead_letters = scan_options.dead_letter.filter(|topic| topic != DEAD_LETTER_TABLE);
@@ -202,10 +224,11 @@ impl Lowering<'_> {
             let outside = self.outside;
             self.graph.dead_letters.entry(topic.clone()).or_insert_with(|| outside.dead_letters(topic));
         }
-        let unbounded = !scanned.source.bounded();
-        let source = SourceNode { source: scanned.source, scan: Arc::new(spec), time: time_spec, on_error, dead_letters };
+        let unbounded = !configured.source.bounded();
+        let source = SourceNode { source: configured.source, scan: Arc::new(spec), time: time_spec, on_error, dead_letters };
         let node = self.graph.add(table.def.name.clone(), NodeKind::Source(source), Vec::new());
-        self.sources.insert(table.def.name.clone(), SourceStream { node, schema, places, time, filtered: same, unbounded });
+        let changes = kind.map(|_| (changes, if upserts { key } else { Vec::new() }));
+        self.sources.insert(table.def.name.clone(), SourceStream { node, schema, places, time, filtered: same, changes, unbounded });
         Ok(())
     }
 
@@ -231,10 +254,22 @@ impl Lowering<'_> {
             && let Some(own) = scan_filter(scan)?
         {
             let schema = DFSchema::try_from(source.schema.as_ref().clone())?;
-            filter.push(self.physical(&own, &schema)?);
+            // One by one: what the key of upserts alone decides is told from the rest.
+            for condition in split_conjunction(&own) {
+                filter.push(self.physical(condition, &schema)?);
+            }
         }
         let seq = source.schema.fields().iter().position(|f| super::is_seq(f));
-        Ok(Stream { node: source.node, schema: source.schema, filter, window: None, columns, seq, unbounded: source.unbounded })
+        let changes = source.changes.as_ref().and_then(|(changes, key)| {
+            let kind = change::column_of(&source.schema)?;
+            Some(Changed {
+                kind: column(kind, source.schema.field(kind)),
+                changes: *changes,
+                key: key.iter().map(|at| source.places.get(at).copied()).collect(),
+                of: [table.def.name.clone()].into(),
+            })
+        });
+        Ok(Stream { node: source.node, schema: source.schema, filter, window: None, columns, seq, changes, unbounded: source.unbounded })
     }
 
     /// Does the plan read a table whose source could not be made?
@@ -278,9 +313,10 @@ fn columns_of(expr: &Expr, table: &DeclaredTable) -> Result<BTreeSet<usize>> {
     expr.column_refs().into_iter().map(|c| Ok(table.schema.index_of(&c.name)?)).collect()
 }
 
-/// Names of the columns that records hold, read or not.
-fn payload_columns(table: &DeclaredTable) -> Vec<String> {
-    table.def.columns.iter().filter(|c| matches!(c.kind, ColumnKind::Physical)).map(|c| c.name.clone()).collect()
+/// The columns that records hold, read or not.
+fn payload_columns(table: &DeclaredTable) -> Vec<FieldRef> {
+    let columns = table.schema.fields().iter().zip(&table.def.columns);
+    columns.filter(|(_, column)| matches!(column.kind, ColumnKind::Physical)).map(|(field, _)| field.clone()).collect()
 }
 
 fn decode_column(table: &DeclaredTable, at: usize) -> DecodeColumn {

@@ -6,6 +6,7 @@ use arrow::datatypes::{Field, FieldRef, Schema};
 use datafusion::logical_expr::Union;
 
 use super::Lowering;
+use super::changes::Changed;
 use super::stream::{Role, Stream};
 use crate::error::{Error, Result};
 use crate::operator::union::UnionSpec;
@@ -21,11 +22,15 @@ impl Lowering<'_> {
         let fields: Vec<FieldRef> =
             union.schema.fields().iter().map(|f| Arc::new(Field::new(f.name(), f.data_type().clone(), true))).collect();
         let seq = inputs.iter().all(|stream| stream.seq.is_some());
+        let changes = inputs.iter().any(|stream| stream.changes.is_some());
         let mut nodes = Vec::new();
         let mut result: Option<Stream> = None;
         for mut stream in inputs {
             if !seq {
                 stream.seq = None;
+            }
+            if changes {
+                stream.changes.get_or_insert_with(Changed::inserts);
             }
             let stream = self.project(stream, &fields, &[])?;
             nodes.push(stream.node);
@@ -33,6 +38,7 @@ impl Lowering<'_> {
                 None => result = Some(stream),
                 Some(all) => {
                     all.unbounded |= stream.unbounded;
+                    all.changes = all.changes.take().zip(stream.changes.clone()).map(|(all, own)| all.with(own));
                     for (of_all, own) in all.columns.iter_mut().zip(&stream.columns) {
                         let edges = (of_all.role.window.map(|w| w.1), own.role.window.map(|w| w.1));
                         of_all.role =

@@ -45,6 +45,11 @@ impl Demand<'_> {
         (disjunction(different), same)
     }
 
+    /// Does any scan have a filter?
+    pub fn filters(&self) -> bool {
+        self.filters.iter().any(Option::is_some)
+    }
+
     /// Columns that the scans' own filters read.
     pub fn filter_columns(&self) -> Result<BTreeSet<usize>> {
         let mut read = BTreeSet::new();

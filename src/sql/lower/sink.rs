@@ -7,9 +7,11 @@ use arrow::datatypes::{Field, FieldRef, Schema};
 use datafusion::logical_expr::LogicalPlan;
 
 use super::Lowering;
+use super::changes::{Changed, check_sink};
 use super::outside::LiveTable;
 use super::scan::PLANNER_OPTIONS;
 use super::stream::Stream;
+use crate::change;
 use crate::connector::registry::TableRequest;
 use crate::connector::{Sink, print};
 use crate::dataflow::graph::NodeKind;
@@ -60,6 +62,18 @@ impl Target {
             Target::Table(table) => &table.def.name,
             Target::View { name, .. } | Target::Printed { name } => name,
         }
+    }
+}
+
+impl Target {
+    /// Is the column of this name in the primary key?
+    fn has_key(&self, column: &str) -> bool {
+        let key = match self {
+            Target::Table(table) => &table.def.primary_key,
+            Target::View { primary_key, .. } => primary_key,
+            Target::Printed { .. } => return false,
+        };
+        key.iter().any(|name| name == column)
     }
 }
 
@@ -114,7 +128,13 @@ impl Lowering<'_> {
         let Some((first, stream)) = pipelines.first() else { return Ok(()) };
         let target = &first.target;
         let time = stream.columns.iter().position(|c| c.role.time);
-        let fields: Vec<FieldRef> = stream.columns.iter().map(|c| c.field.clone()).collect();
+        // Rows that upserts delete have no values but their key's.
+        let upserts = pipelines.iter().any(|(_, stream)| stream.upserts().is_some());
+        let fields: Vec<FieldRef> = stream
+            .columns
+            .iter()
+            .map(|c| if upserts && !target.has_key(c.field.name()) { nullable(&c.field) } else { c.field.clone() })
+            .collect();
         let unbounded = pipelines.iter().any(|(_, stream)| stream.unbounded);
         let sink = self.sink_of(target, &fields, time)?;
         if unbounded {
@@ -122,15 +142,22 @@ impl Lowering<'_> {
         }
         // Several pipelines agree on a schema that allows NULL everywhere.
         let several = pipelines.len() > 1;
-        let fields: Vec<FieldRef> = fields.into_iter().map(|f| if several { nullable(&f) } else { f }).collect();
+        let mut fields: Vec<FieldRef> = fields.into_iter().map(|f| if several { nullable(&f) } else { f }).collect();
+        let changes = pipelines.iter().any(|(_, stream)| stream.changes.is_some());
         let mut nodes = Vec::new();
         for (_, stream) in pipelines.iter() {
             let mut stream = self.attach_window(stream.clone(), &[])?.0;
             stream.seq = None;
-            nodes.push(self.named(stream, &fields)?.node);
+            if changes {
+                stream.changes.get_or_insert_with(Changed::inserts);
+            }
+            let stream = self.named(stream, &fields)?;
+            check_sink(target.name(), sink.as_ref(), &stream)?;
+            nodes.push(stream.node);
         }
         let mut node = nodes[0];
         if several {
+            fields.extend(changes.then(change::field));
             let schema = Arc::new(Schema::new(fields));
             node = self.add(Arc::new(UnionSpec { inputs: nodes.len(), schema }), nodes);
         }
@@ -144,7 +171,8 @@ impl Lowering<'_> {
     /// The stream with exactly these columns.
     fn named(&mut self, stream: Stream, fields: &[FieldRef]) -> Result<Stream> {
         let same = |(a, b): (&FieldRef, &FieldRef)| a.name() == b.name() && a.data_type() == b.data_type();
-        let named = stream.schema.fields().len() == fields.len() && stream.schema.fields().iter().zip(fields).all(same);
+        let hidden = usize::from(stream.changes.is_some());
+        let named = stream.schema.fields().len() == fields.len() + hidden && stream.schema.fields().iter().zip(fields).all(same);
         if named { self.settle(stream, &[]) } else { self.project(stream, fields, &[]) }
     }
 

@@ -1,7 +1,7 @@
 //! The value of a lowered sub-plan: a node of the graph, and how the plan's columns follow from what the node emits.
 //!
 //! ```text
-//!  node emits      a  b  rt  $seq          physical columns
+//!  node emits      a  b  rt  $change  $seq   physical columns ($change and $seq where they are needed)
 //!  window          + window_start window_end window_time      (pending: follow the node's columns by number)
 //!  filter          b > 3                                      (pending)
 //!  columns         rt, a + 1 AS x, window_start AS s          what the plan calls its columns
@@ -18,6 +18,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::utils::collect_columns;
 
+use super::changes::Changed;
 use crate::dataflow::graph::{NodeId, SEQ_COLUMN};
 use crate::error::Result;
 use crate::time::WindowKind;
@@ -40,6 +41,8 @@ pub(super) struct Stream {
     pub columns: Vec<StreamColumn>,
     /// The node's column that orders rows of equal event time.
     pub seq: Option<usize>,
+    /// What the rows do to those before them; `None` = all are new.
+    pub changes: Option<Changed>,
     /// May it go on for ever?
     pub unbounded: bool,
 }
@@ -117,7 +120,7 @@ impl Stream {
         let columns = schema.fields().iter().enumerate().filter(|(at, _)| Some(*at) != seq);
         let columns =
             columns.map(|(at, field)| StreamColumn { expr: column(at, field), field: field.clone(), role: Role::VALUE }).collect();
-        Stream { node, schema, filter: Vec::new(), window: None, columns, seq, unbounded }
+        Stream { node, schema, filter: Vec::new(), window: None, columns, seq, changes: None, unbounded }
     }
 
     /// An expression over the plan's columns as one over the physical columns.

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 
-use super::{LiveTable, Options, Outside, Pipeline, Scanned, lower};
-use crate::connector::registry::TableRequest;
+use super::{LiveTable, Options, Outside, Pipeline, lower};
+use crate::change::Changes;
+use crate::connector::registry::{ConfiguredSource, TableRequest};
 use crate::connector::{Partition, Position, Prepared, Reader, Sink, Source, Writer};
 use crate::dataflow::explain::explain;
 use crate::dataflow::fingerprint::fingerprints;
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::error::{Error, Result};
-use crate::format::{Chunk, DecodeSpec, Decoded, Decoder, Judge};
+use crate::format::{FormatConfig, KeyRead};
 use crate::sql::catalog::Catalog;
 use crate::sql::plan::Planner;
 use crate::sql::statement::{Statement, parse};
@@ -22,21 +22,27 @@ use crate::state::StateHandles;
 struct Paper;
 
 impl Outside for Paper {
-    fn scan(&self, request: TableRequest<'_>, spec: DecodeSpec) -> Result<Scanned> {
-        let unbounded = request.options.get("connector").is_some_and(|c| c == "log");
-        let fields: Vec<_> = spec.first.iter().chain(&spec.rest).map(|c| c.field.clone()).collect();
-        let source = PaperSource { name: request.table.to_owned(), bounded: !unbounded };
-        Ok(Scanned { source: Arc::new(source), decoder: Arc::new(PaperDecoder(Arc::new(Schema::new(fields)))), skips_undecodable: false })
+    fn source(&self, request: TableRequest<'_>) -> Result<ConfiguredSource> {
+        let is = |connector| request.options.get("connector").is_some_and(|c| c == connector);
+        let source = PaperSource { name: request.table.to_owned(), bounded: !is("log") };
+        let json = || FormatConfig::from_options("json", &mut Default::default());
+        let columns = request.primary_key.iter().map(|name| (name.clone(), name.clone())).collect();
+        let key = if is("upserts") { Some(KeyRead { format: json()?, columns, upserts: true }) } else { None };
+        let format =
+            request.options.get("format").map_or(Ok(FormatConfig::Rows), |f| FormatConfig::from_options(f, &mut Default::default()));
+        Ok(ConfiguredSource { key, ..ConfiguredSource::new(Arc::new(source), format?) })
     }
 
     fn sink(&self, request: TableRequest<'_>) -> Result<Arc<dyn Sink>> {
         let one_file = request.options.get("connector").is_some_and(|c| c == "one-file");
         let columns: Vec<_> = request.columns.iter().map(|f| format!("{} {}", f.name(), crate::sql::types::name(f.data_type()))).collect();
-        Ok(Arc::new(PaperSink { text: columns.join(", "), one_file }))
+        let print = request.options.get("connector").is_some_and(|c| c == "print");
+        let takes = if print { Changes::All } else { Changes::Inserts };
+        Ok(Arc::new(PaperSink { text: columns.join(", "), one_file, takes, key: None }))
     }
 
     fn dead_letters(&self, topic: &str) -> Arc<dyn Sink> {
-        Arc::new(PaperSink { text: format!("dead letters to {topic}"), one_file: false })
+        Arc::new(PaperSink { text: format!("dead letters to {topic}"), one_file: false, takes: Changes::Inserts, key: None })
     }
 
     fn live_table(&self, table: &LiveTable) -> Result<Arc<dyn Sink>> {
@@ -48,7 +54,9 @@ impl Outside for Paper {
             table.retention_micros,
             table.time.map(|at| columns[at])
         );
-        Ok(Arc::new(PaperSink { text, one_file: false }))
+        let key: Vec<usize> = table.primary_key.iter().map(|key| table.schema.index_of(key)).collect::<Result<_, _>>()?;
+        let takes = if key.is_empty() { Changes::Inserts } else { Changes::Upserts };
+        Ok(Arc::new(PaperSink { text, one_file: false, takes, key: (!key.is_empty()).then_some(key) }))
     }
 }
 
@@ -82,22 +90,11 @@ impl Source for PaperSource {
 }
 
 #[derive(Debug)]
-struct PaperDecoder(SchemaRef);
-
-impl Decoder for PaperDecoder {
-    fn schema(&self) -> &SchemaRef {
-        &self.0
-    }
-
-    fn decode(&self, _: &Chunk, _: &mut Judge<'_>) -> Result<Decoded> {
-        Err(Error::bug("paper"))
-    }
-}
-
-#[derive(Debug)]
 struct PaperSink {
     text: String,
     one_file: bool,
+    takes: Changes,
+    key: Option<Vec<usize>>,
 }
 
 impl Sink for PaperSink {
@@ -121,6 +118,14 @@ impl Sink for PaperSink {
         Ok(())
     }
 
+    fn takes(&self) -> Changes {
+        self.takes
+    }
+
+    fn key_columns(&self) -> Option<Vec<usize>> {
+        self.key.clone()
+    }
+
     fn check_unbounded(&self) -> Result<()> {
         if self.one_file { Err(Error::input("one file cannot be written for ever; name a directory")) } else { Ok(()) }
     }
@@ -131,6 +136,9 @@ const TABLES: &str = "
       rt AS TO_TIMESTAMP_LTZ(ts, 3), WATERMARK FOR rt AS rt - INTERVAL '5' SECOND) WITH ('connector'='filesystem');
     CREATE TABLE payments (id BIGINT, orderId BIGINT, customer STRING, amount DOUBLE, pt TIMESTAMP(3),
       WATERMARK FOR pt AS pt) WITH ('connector'='filesystem');
+    CREATE TABLE users (id BIGINT, name STRING NOT NULL, score INT, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector'='upserts');
+    CREATE TABLE products (id BIGINT, name STRING, weight DOUBLE, tags ARRAY<STRING>, ts TIMESTAMP(3),
+      WATERMARK FOR ts AS ts) WITH ('connector'='filesystem', 'format'='debezium-json');
     CREATE TABLE plain (id BIGINT, name STRING) WITH ('connector'='filesystem');
 ";
 
@@ -201,7 +209,7 @@ fn check_cases(file: &str) {
 
 #[test]
 fn texts_become_graphs() {
-    for file in ["scans.txt", "windows.txt", "joins.txt", "over_and_ranks.txt"] {
+    for file in ["scans.txt", "windows.txt", "joins.txt", "over_and_ranks.txt", "changes.txt"] {
         check_cases(file);
     }
 }

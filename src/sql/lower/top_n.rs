@@ -39,6 +39,7 @@ impl Lowering<'_> {
         }
         let schema = window.input.schema();
         let stream = self.lower(&window.input, None)?;
+        self.inserts_only(&stream, "ROW_NUMBER() OVER", &window.window_expr)?;
         let partition = function.params.partition_by.iter().map(|e| self.physical(e, schema)).collect::<Result<Vec<_>>>()?;
         let edges: Vec<_> = partition.iter().map(|e| plain_column(e).and_then(|at| stream.columns[at].role.window)).collect();
         let of = |id, edge| edges.iter().position(|e| *e == Some((id, edge))).and_then(|at| plain_column(&partition[at]));
@@ -104,7 +105,16 @@ impl Lowering<'_> {
         let mut columns: Vec<StreamColumn> = input.columns.into_iter().map(|c| StreamColumn { role: c.role.after_window(), ..c }).collect();
         let expr = if rank { column(rank_at, &rank_field) } else { never_read(&rank_field)? };
         columns.push(StreamColumn { expr, field: rank_field, role: Role::VALUE });
-        let stream = Stream { node, schema: result, columns, filter: Vec::new(), window: None, seq: input.seq, unbounded: input.unbounded };
+        let stream = Stream {
+            node,
+            schema: result,
+            columns,
+            filter: Vec::new(),
+            window: None,
+            seq: input.seq,
+            changes: None,
+            unbounded: input.unbounded,
+        };
         Ok(Some(self.keep_where(stream, &rest, &window.schema)?))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
-use datafusion::logical_expr::Unnest;
+use datafusion::logical_expr::{Expr, Unnest};
 
 use super::stream::{Role, Stream, StreamColumn, column};
 use super::{Lowering, refuse};
@@ -14,6 +14,7 @@ impl Lowering<'_> {
     /// One row per element. Columns beside the list keep their meaning for event time.
     pub(super) fn unnest(&mut self, unnest: &Unnest) -> Result<Stream> {
         let input = self.lower(&unnest.input, None)?;
+        self.inserts_only(&input, "UNNEST", &unnest.exec_columns.iter().cloned().map(Expr::Column).collect::<Vec<_>>())?;
         let input = self.settle(input, &[])?;
         if let Some((at, list)) = unnest.list_type_columns.iter().find(|(_, list)| list.depth > 1) {
             return Err(refuse::node(&format!(

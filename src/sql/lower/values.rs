@@ -35,12 +35,7 @@ impl Lowering<'_> {
         let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &sized(rows.len()))?;
 
         let decoded = |field: &FieldRef| DecodeColumn { field: field.clone(), from: ColumnOrigin::Payload(field.name().clone()) };
-        let spec = DecodeSpec {
-            first: Vec::new(),
-            rest: fields.iter().map(decoded).collect(),
-            offsets: false,
-            payload: fields.iter().map(|f| f.name().clone()).collect(),
-        };
+        let spec = DecodeSpec { first: Vec::new(), rest: fields.iter().map(decoded).collect(), offsets: false, payload: fields.clone() };
         let scan = ScanSpec {
             decoder: FormatConfig::Rows.decoder(spec)?,
             first: 0,

@@ -25,6 +25,7 @@ impl Lowering<'_> {
     pub(super) fn window(&mut self, window: &WindowNode) -> Result<Stream> {
         let schema = window.input.schema();
         let mut stream = self.lower(&window.input, None)?;
+        self.inserts_only(&stream, function_name(window.kind), [&datafusion::logical_expr::Expr::Column(window.time.clone())])?;
         let position = |column: &Column| Ok::<_, crate::error::Error>(schema.index_of_column(column)?);
         let time = position(&window.time)?;
         if !stream.columns[time].role.time {
@@ -65,7 +66,7 @@ impl Lowering<'_> {
         let filter = std::mem::take(&mut stream.filter);
         if !filter.is_empty() || used.len() < base {
             let columns = used.iter().map(|at| (column(*at, stream.schema.field(*at)), stream.schema.fields()[*at].clone())).collect();
-            let spec = ProjectSpec { filter: all_of(&filter), columns, schema: narrow.clone() };
+            let spec = ProjectSpec { filter: all_of(&filter), columns, upserts: None, schema: narrow.clone() };
             stream.node = self.add(Arc::new(spec), vec![stream.node]);
         }
         let place = |at: usize| if at < base { used.range(..at).count() } else { used.len() + at - base };

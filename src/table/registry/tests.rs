@@ -181,8 +181,49 @@ enum Step {
     Restart(usize),
 }
 
+/// The rows with what they do: negative values are deletions, of which only the key is sure.
+fn changed(rows: &RecordBatch, values: &[i64]) -> RecordBatch {
+    let kinds = values.iter().map(|v| if *v < 0 { change::Kind::Delete } else { change::Kind::UpdateAfter } as i8);
+    let known = values.iter().map(|v| (*v >= 0).then_some(*v));
+    let fields: Vec<_> = rows.schema().fields().iter().cloned().chain([change::field()]).collect();
+    let columns: Vec<ArrayRef> = vec![
+        rows.column(0).clone(),
+        Arc::new(known.collect::<Int64Array>()),
+        rows.column(2).clone(),
+        Arc::new(kinds.collect::<arrow::array::Int8Array>()),
+    ];
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+}
+
+#[test]
+fn a_listener_hears_what_was_deleted_as_it_was() {
+    let tables = Tables::default();
+    let table = tables.create(spec("t", vec![0])).unwrap();
+    let mut writer = table.writer(0, &mut StateHandles::empty(0, 1)).unwrap();
+    let mut changes = table.changes();
+    writer.write(&rows(&table.spec, &[("a", 1, 0), ("b", 2, 0)])).unwrap();
+    writer.cut(1).unwrap();
+    // `c` comes and goes between two cuts: nobody hears of it. Of a key that is not there nothing is told either.
+    let batch = rows(&table.spec, &[("a", 0, 0), ("c", 5, 0), ("c", 0, 0), ("d", 0, 0), ("b", 7, 0)]);
+    writer.write(&changed(&batch, &[-1, 5, -1, -1, 7])).unwrap();
+    writer.cut(2).unwrap();
+    tables.publish(1);
+    tables.publish(2);
+    assert_eq!(shown(tables.snapshot().table("t").unwrap()), own(&[("b", 7, 0)]));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut heard = || {
+        let Some(Heard::Change(change)) = runtime.block_on(changes.next()) else { panic!("nothing") };
+        let values = |batches: &[RecordBatch]| -> Vec<i64> {
+            batches.iter().flat_map(|b| b.column(1).as_primitive::<Int64Type>().values().to_vec()).collect()
+        };
+        (values(&change.rows), values(&change.deleted))
+    };
+    assert_eq!((heard(), heard()), ((vec![1, 2], vec![]), (vec![7], vec![1])));
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let write = prop::collection::vec((0..40_u8, 0..1_000_i64), 1..60).prop_map(Step::Write);
+    // In a table by key a negative value stands for a deletion.
+    let write = prop::collection::vec((0..40_u8, -400..1_000_i64), 1..60).prop_map(Step::Write);
     prop::collection::vec(prop_oneof![6 => write, 3 => Just(Step::Cut), 1 => (1..4_usize).prop_map(Step::Restart)], 1..60)
 }
 
@@ -209,12 +250,17 @@ proptest! {
                 Step::Write(written) => {
                     let named: Vec<(String, i64)> = written.iter().map(|(k, v)| (format!("k{k}"), *v)).collect();
                     let batch = rows(&spec, &named.iter().map(|(k, v)| (k.as_str(), *v, 0)).collect::<Vec<_>>());
+                    let batch = if upsert { changed(&batch, &named.iter().map(|(_, v)| *v).collect::<Vec<_>>()) } else { batch };
                     let parts = Sharder::new(writers.len()).split(&[batch.column(0).clone()], batch.num_rows()).unwrap();
                     for (writer, part) in writers.iter_mut().zip(parts) {
                         writer.write(&arrow::compute::take_record_batch(&batch, &part).unwrap()).unwrap();
                     }
                     for (k, v) in named {
-                        map.insert(k.clone(), v);
+                        if v < 0 {
+                            map.remove(&k);
+                        } else {
+                            map.insert(k.clone(), v);
+                        }
                         bag.push((k, v, 0));
                     }
                 }
@@ -234,6 +280,8 @@ proptest! {
                             let found = snapshot.table("t").unwrap().lookup(&[key]).unwrap();
                             prop_assert_eq!(found.column(1).as_primitive::<Int64Type>().values().to_vec(), vec![*v]);
                         }
+                        let gone: ArrayRef = Arc::new(StringViewArray::from_iter_values((0..40).map(|k| format!("k{k}")).filter(|k| !map.contains_key(k)).map(|k| format!("{k}-with-a-long-tail"))));
+                        prop_assert_eq!(snapshot.table("t").unwrap().lookup(&[gone]).unwrap().num_rows(), 0);
                     }
                 }
                 Step::Restart(tasks) => {
