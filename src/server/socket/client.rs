@@ -150,7 +150,7 @@ impl Canceller {
 #[cfg(test)]
 mod tests {
     use arrow::array::AsArray;
-    use arrow::datatypes::Int64Type;
+    use arrow::datatypes::Int32Type;
     use std::time::Duration;
 
     use super::*;
@@ -199,9 +199,9 @@ mod tests {
             sql(&mut client, "CREATE VIEW fifty AS SELECT 50 AS n; SELECT SUM(n) FROM fifty; SELECT id FROM orders WHERE id = 'none'")
                 .await
                 .unwrap();
-        let sums: Vec<i64> = answers
+        let sums: Vec<i32> = answers
             .iter()
-            .filter_map(|a| if let Answer::Rows(batch) = a { Some(batch.column(0).as_primitive::<Int64Type>().value(0)) } else { None })
+            .filter_map(|a| if let Answer::Rows(batch) = a { Some(batch.column(0).as_primitive::<Int32Type>().value(0)) } else { None })
             .collect();
         assert_eq!(sums, [50]);
         assert_eq!(answers.iter().filter(|a| matches!(a, Answer::Schema(_))).count(), 3, "{answers:?}");
