@@ -1,9 +1,8 @@
 //! `eagre.yaml` to settings: `checkpoint: { interval: 10 s }` and `checkpoint.interval: 10 s` say the same.
 
-use serde_yaml_ng::Value;
-
 use super::env::expand;
 use crate::error::{Error, Place, Result};
+use crate::yaml::{Node, Value, document};
 
 /// A setting as it stands in a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,68 +17,34 @@ pub struct Entry {
 
 /// All settings of `text`, in its order; `file` is its name for people. Reports all faults, not only the first.
 pub fn read(text: &str, file: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Entry>> {
-    let value: Value = serde_yaml_ng::from_str(text).map_err(|error| {
-        let place = error.location().map_or_else(|| Place::thing(file), |at| Place::text(file, at.line() as u64, at.column() as u64));
-        let message = error.to_string();
-        let message = message.split(" at line ").next().unwrap_or_default();
-        Error::input(format!("not YAML: {message}")).at(place)
-    })?;
+    let root = document(text, file)?;
     let mut entries = Vec::new();
     let mut faults = Vec::new();
-    flatten(&value, &mut Vec::new(), &mut |path, value| {
-        let place = place_of(text, file, path);
-        match value.and_then(|value| expand(&value, lookup)) {
-            Ok(value) => entries.push(Entry { key: path.join("."), value, place }),
-            Err(error) => faults.push(Error::input(format!("'{}': {}", path.join("."), error.message())).at(place)),
-        }
-    });
+    if root.value != Value::Null {
+        flatten(&root, &mut Vec::new(), &root.place, &mut |path, place, value| {
+            let key = path.join(".");
+            match value.and_then(|value| expand(value, lookup)) {
+                Ok(value) => entries.push(Entry { key, value, place: place.clone() }),
+                Err(error) => faults.push(Error::input(format!("'{key}': {}", error.message())).at(place.clone())),
+            }
+        });
+    }
     Error::all(faults).map_or(Ok(entries), Err)
 }
 
-/// Calls `found` for every leaf.
-fn flatten(value: &Value, path: &mut Vec<String>, found: &mut dyn FnMut(&[String], Result<String>)) {
-    match value {
-        Value::Null if path.is_empty() => {}
-        Value::Mapping(fields) => {
-            for (key, value) in fields {
-                path.push(scalar(key).unwrap_or_else(|| "?".to_owned()));
-                flatten(value, path, found);
+/// Calls `found` for every leaf, with the place of its key.
+fn flatten<'a>(node: &'a Node, path: &mut Vec<&'a str>, place: &Place, found: &mut dyn FnMut(&[&str], &Place, Result<&str>)) {
+    match &node.value {
+        Value::Map(entries) => {
+            for entry in entries {
+                path.push(&entry.key);
+                flatten(&entry.node, path, &entry.place, found);
                 path.pop();
             }
         }
-        _ => match scalar(value) {
-            Some(text) => found(path, Ok(text)),
-            None => found(path, Err(Error::input("expected one value"))),
-        },
+        _ => found(path, place, node.text().ok_or_else(|| Error::input("expected one value"))),
     }
 }
-
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        _ => None,
-    }
-}
-
-/// Where the key at `path` stands: the parser tells no places of keys, so each part is searched behind the one before.
-fn place_of(text: &str, file: &str, path: &[String]) -> Place {
-    let mut lines = (1..).zip(text.lines());
-    let mut place = Place::thing(file);
-    for part in path {
-        let here = lines.by_ref().find_map(|(number, line)| {
-            let plain = line.trim_start();
-            let name = plain.trim_start_matches(['"', '\'']).strip_prefix(part.as_str())?;
-            name.trim_start_matches(['"', '\'']).trim_start().starts_with(':').then_some((number, line.len() - plain.len()))
-        });
-        // Not found: a mapping on one line. The place of its head is good enough.
-        let Some((line, column)) = here else { break };
-        place = Place::text(file, line, column as u64 + 1);
-    }
-    place
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
