@@ -77,6 +77,7 @@ fn spec(finds: Vec<Find>) -> PatternSpec {
     let rule =
         |(number, find)| Rule { name: format!("rule-{number}"), find, emit: emit.clone(), on_timeout: None, bounds: Bounds::default() };
     PatternSpec {
+        group: None,
         input: schema(),
         keys: vec![1],
         time: 4,

@@ -24,7 +24,7 @@
 //! |---|---|---|
 //! | doors | [`cli`], [`server`] | everything below |
 //! | engine | [`engine`] | a project as one running pipeline with its tables |
-//! | meaning | [`project`], [`sql`] | turns files and text into a dataflow graph |
+//! | meaning | [`rules`], [`project`], [`sql`] | turns files and text into a dataflow graph |
 //! | motion | [`dataflow`] | the only place where connectors and operators meet |
 //! | work | [`connector`], [`operator`], [`table`] | one concept a file; neighbours do not import each other |
 //! | bytes | [`format`](mod@format), [`log`], [`state`] | bytes to Arrow and back; the durable log; keyed state and checkpoint files |
@@ -45,6 +45,7 @@
 //! | Where does an offset get committed? | `dataflow/coordinator.rs`: positions are in the manifest, the manifest is the commit |
 //! | How do barriers align? | `dataflow/channel.rs` |
 //! | How does SQL become operators? | `sql/plan.rs` (text to logical plan), `sql/lower/mod.rs` (logical plan to graph) |
+//! | How does a rule become an operator? | `rules/compile.rs`, from `rules/group.rs`; what the operator does: `operator/pattern/spec.rs` |
 //! | How does state survive a restart? | `state/blocks.rs` (handles), `state/checkpoint.rs` (files), `dataflow/pipeline.rs` (restore) |
 //! | How does a query see one consistent state? | `table/registry.rs`: one `Arc` is swapped at a cut |
 //!
@@ -91,6 +92,7 @@ pub mod metrics;
 pub mod operator;
 pub mod options;
 pub mod project;
+pub mod rules;
 pub mod server;
 pub mod sql;
 pub mod state;

@@ -9,6 +9,8 @@ mod explain;
 mod init;
 mod output;
 mod project_args;
+mod rule_watch;
+mod rules;
 mod run;
 mod sql;
 mod topics;
@@ -46,6 +48,7 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Topics(topics::Args),
+    Rules(rules::Args),
     Checkpoints(checkpoints::Args),
     Bench(bench::Args),
 }
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
             Command::Check(args) => check::run(args).await,
             Command::Explain(args) => explain::run(args).await,
             Command::Topics(args) => topics::run(args).await,
+            Command::Rules(args) => rules::run(args).await,
             Command::Checkpoints(args) => checkpoints::run(args).await,
             Command::Bench(args) => bench::run(args).await,
         }

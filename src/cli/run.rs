@@ -2,21 +2,22 @@
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
+use futures::future::BoxFuture;
 use indicatif::ProgressBar;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
+use super::rule_watch::RuleWatch;
 use crate::connector::print;
 use crate::dataflow::coordinator::Ended;
 use crate::dataflow::graph::NodeKind;
 use crate::dataflow::pipeline::Restore;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Place, Result};
-use crate::project::{Origin, Project};
+use crate::project::{Origin, Project, RuleFile};
 use crate::server::doors::Doors;
 use crate::server::health::PipelineState;
 
@@ -114,7 +115,7 @@ pub async fn run(args: Args) -> Result<u8> {
     // From the first moment on a signal means: stop in order.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let engine = Engine::load(args.project()?)?;
+    let mut engine = Engine::load(args.project()?)?;
     for advice in engine.advice() {
         tracing::warn!("{advice}");
     }
@@ -125,10 +126,11 @@ pub async fn run(args: Args) -> Result<u8> {
     doors.health.set(engine.name(), PipelineState::Running);
     doors.serve();
 
-    let stopper = running.stopper();
+    let mut stopper = running.stopper();
     let progress = if shows_progress(&engine) { super::progress("records read") } else { ProgressBar::hidden() };
     let mut tick = tokio::time::interval_at(Instant::now() + PROGRESS_FROM, PROGRESS_EVERY);
-    let mut ended = pin!(running.wait());
+    let mut ended: BoxFuture<'static, Result<Ended>> = Box::pin(running.wait());
+    let mut rules = RuleWatch::begin(&args.path);
     let mut asked = None;
     loop {
         let interrupted = tokio::select! {
@@ -149,6 +151,20 @@ pub async fn run(args: Args) -> Result<u8> {
                 progress.set_position(engine.metrics().total("eagre_source_records_total"));
                 continue;
             }
+            files = rules.changed(), if asked.is_none() => {
+                let Some(next) = taken(&engine, files) else { continue };
+                // Everything stops behind one checkpoint and goes on from it with the new rules: no event is lost, none late.
+                stopper.stop();
+                if let Ended::Finished = ended.await? {
+                    return Ok(0);
+                }
+                engine = next;
+                let running = engine.start(Restore::Latest, true).await?;
+                tracing::info!("{} rules run now", engine.rules().len());
+                stopper = running.stopper();
+                ended = Box::pin(running.wait());
+                continue;
+            }
             _ = terminate.recv() => false,
             _ = interrupt.recv() => true,
         };
@@ -158,4 +174,14 @@ pub async fn run(args: Args) -> Result<u8> {
         tracing::info!("stopping behind a last checkpoint");
         stopper.stop();
     }
+}
+
+/// The engine with the rules of `files`; `None`, and the faults told, when they are not fit to run.
+fn taken(engine: &Engine, files: Result<Vec<RuleFile>>) -> Option<Engine> {
+    let next = files.and_then(|files| engine.with_rules(files));
+    next.map_err(|faults| {
+        tracing::error!("the rules were not taken, those before go on:");
+        faults.each().for_each(|fault| tracing::error!("{}", fault.line()));
+    })
+    .ok()
 }

@@ -44,6 +44,7 @@ pub fn fingerprints(graph: &Graph) -> Vec<String> {
                     let rows = input.projected(project);
                     (format!("project {}", rows.text()), Some(rows))
                 }
+                _ if !spec.bound_to_inputs() => (format!("operator {} {}", spec.name(), spec.identity()), None),
                 _ => {
                     let inputs: Vec<String> = inputs.iter().map(|input| input.text()).collect();
                     (format!("operator {} {} < {}", spec.name(), spec.identity(), inputs.join(" | ")), None)

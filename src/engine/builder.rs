@@ -16,6 +16,9 @@ use crate::engine::stream::Stream;
 use crate::error::{Error, Place, Result};
 use crate::metrics::Metrics;
 use crate::project::{Layers, Origin, Project, SqlText};
+use crate::rules;
+use crate::rules::form::RuleText;
+use crate::rules::pipelines::AlertSettings;
 use crate::sql::bounded;
 use crate::sql::catalog::{Catalog, Entry};
 use crate::sql::lower::{self, Connected};
@@ -41,6 +44,8 @@ pub struct Builder {
     undeclared: BTreeSet<String>,
     /// The project's texts have been read.
     read: bool,
+    /// Of an engine whose place this one takes: its live tables, figures and surroundings go on.
+    beside: Option<(Tables, Metrics, Environment)>,
 }
 
 impl Builder {
@@ -57,7 +62,15 @@ impl Builder {
             faults: Vec::new(),
             undeclared: BTreeSet::new(),
             read: false,
+            beside: None,
         }
+    }
+
+    /// Takes the place of `engine`: its live tables, figures and surroundings go on.
+    pub(super) fn beside(mut self, engine: &Engine) -> Self {
+        engine.tables.hand_over();
+        self.beside = Some((engine.tables.clone(), engine.metrics.clone(), engine.environment.clone()));
+        self
     }
 
     /// Adds a scalar function that the texts may call.
@@ -96,6 +109,7 @@ impl Builder {
 
     /// Plans everything. All faults are told at once; nothing outside is touched.
     pub fn build(mut self) -> Result<Engine> {
+        let project = self.project.clone();
         self.read_texts();
         let mut faults = std::mem::take(&mut self.faults);
         let mut pipelines = std::mem::take(&mut self.pipelines);
@@ -123,6 +137,7 @@ impl Builder {
                 Err(fault) => faults.push(fault.at(query.place.clone())),
             }
         }
+        let rules = self.rules(&mut faults);
         let settings = match self.project.settings.resolve() {
             Ok(settings) => settings,
             Err(fault) => {
@@ -131,16 +146,27 @@ impl Builder {
                 Layers::default().resolve()?
             }
         };
+        let alerts = AlertSettings { retention_micros: settings.alerts_retention_micros };
+        match rules::pipelines::pipelines(&rules, &self.catalog, &alerts) {
+            Ok(more) => {
+                pipelines.extend(more);
+                faults.extend(rules::inline::run_all(&rules, &self.catalog).err());
+            }
+            Err(fault) => faults.push(fault),
+        }
         for key in self.project.settings.without_effect() {
             tracing::info!("'{key}' is a setting of Flink's runtime: it has no effect here");
         }
         let name = self.project.pipeline(&settings)?;
         let checkpoints = Checkpoints::new(Store::open(&self.project.checkpoint_dir(&settings)?)?);
-        let metrics = Metrics::default();
-        let mut environment = Environment::new(&self.project.base_dir, self.project.data_dir(&settings), &name);
-        environment.metrics = metrics.clone();
-        environment.brokers = Arc::new(self.project.settings.brokers()?);
-        let tables = Tables::new(metrics.clone());
+        let brokers = Arc::new(self.project.settings.brokers()?);
+        let (tables, metrics, environment) = self.beside.take().unwrap_or_else(|| {
+            let metrics = Metrics::default();
+            let mut environment = Environment::new(&self.project.base_dir, self.project.data_dir(&settings), &name);
+            environment.metrics = metrics.clone();
+            environment.brokers = brokers;
+            (Tables::new(metrics.clone()), metrics, environment)
+        });
         let live = Registering { tables: &tables };
         let outside = Connected { environment: &environment, live: &live };
         let graph = match lower::lower(&pipelines, &outside, lower::Options::default()) {
@@ -152,9 +178,23 @@ impl Builder {
         };
         let dead_letters = Arc::new(LiveSink::dead_letters(&tables, dead_letter::schema())?);
         let (catalog, queries) = (Arc::new(self.catalog), self.queries);
-        let engine = Engine { catalog, queries, tables, metrics, environment, settings, name, checkpoints, graph, dead_letters };
+        let rules = Arc::new(rules);
+        let engine =
+            Engine { project, rules, catalog, queries, tables, metrics, environment, settings, name, checkpoints, graph, dead_letters };
         engine.check_endless_sinks()?;
         Ok(engine)
+    }
+
+    /// The rules as written; what cannot be read is a fault.
+    fn rules(&self, faults: &mut Vec<Error>) -> Vec<RuleText> {
+        let mut rules = Vec::new();
+        for file in &self.project.rules {
+            match rules::read::rules(&file.text, &file.name) {
+                Ok(read) => rules.extend(read),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        rules
     }
 
     fn view(&self, name: &str) -> Result<lower::Pipeline> {

@@ -24,7 +24,8 @@ use crate::dataflow::live::{LiveSink, publisher};
 use crate::dataflow::pipeline::{self, Pipeline, Restore, Stopper};
 use crate::error::{Error, Place, Result, did_you_mean};
 use crate::metrics::Metrics;
-use crate::project::{Project, Settings};
+use crate::project::{Project, RuleFile, Settings};
+use crate::rules::form::RuleText;
 use crate::sql::catalog::{Catalog, Entry};
 use crate::sql::lower;
 use crate::sql::statement::Query;
@@ -36,6 +37,10 @@ pub use stored::StoredSchema;
 
 /// Everything that a project means, ready to run.
 pub struct Engine {
+    /// As it was read.
+    project: Project,
+    /// The rules, as written.
+    rules: Arc<Vec<RuleText>>,
     catalog: Arc<Catalog>,
     /// Named queries: scripts whose only statement is a SELECT.
     queries: BTreeMap<String, Query>,
@@ -73,6 +78,14 @@ impl Engine {
     /// Reads, plans and checks a project. All faults are told at once; nothing outside is touched.
     pub fn load(project: Project) -> Result<Engine> {
         Builder::new(project).build()
+    }
+
+    /// The same project with other rules: what is neither a rule nor made by one stays as it is, live tables, figures and
+    /// surroundings go on. Stop this one before the new one is started.
+    pub fn with_rules(&self, rules: Vec<RuleFile>) -> Result<Engine> {
+        let mut project = self.project.clone();
+        project.rules = rules;
+        Builder::new(project).beside(self).build()
     }
 
     /// A sink that only makes sense for input that ends must not be fed for ever.
@@ -179,6 +192,11 @@ impl Engine {
     /// Live tables and what the declared tables hold now, as a query of `eagre sql` reads them.
     pub fn stored(&self) -> StoredSchema {
         StoredSchema::new(Arc::new(LiveSchema::new(self.tables.clone())), self.catalog.clone(), self.environment.clone())
+    }
+
+    /// The rules, as written.
+    pub fn rules(&self) -> &[RuleText] {
+        &self.rules
     }
 
     /// The live tables.

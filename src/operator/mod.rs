@@ -191,6 +191,11 @@ pub trait OperatorSpec: Any + Send + Sync + Debug {
         self.stateful()
     }
 
+    /// Do the rows of its inputs belong to what its state means? Not where the operator finds its state by names itself.
+    fn bound_to_inputs(&self) -> bool {
+        true
+    }
+
     /// Makes the running operator; state tables are opened (and, on a restore, already filled) here.
     fn open(&self, state: &mut StateHandles) -> Result<Box<dyn Operator>>;
 }
@@ -214,6 +219,7 @@ mod row_store;
 pub mod session;
 mod session_store;
 mod slice_runs;
+pub mod suppress;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod top_n;

@@ -3,6 +3,7 @@
 //! ```text
 //!  eagre.yaml ─ yaml.rs ─▶ Layers ─ settings.rs ─▶ Settings
 //!  queries/*.sql ────────▶ texts in the order of their names
+//!  rules/*.yaml ─────────▶ files of rules in the order of their names
 //! ```
 //! Comes in: a path. Goes out: settings, SQL texts with their names, and where things are. Nothing is parsed here but
 //! `eagre.yaml`. Always holds: the same name of a setting means the same in the file, in `SET` and in `--set`.
@@ -29,8 +30,11 @@ pub const SETTINGS_FILE: &str = "eagre.yaml";
 /// The folder of SQL files in a project folder.
 pub const QUERIES: &str = "queries";
 
+/// The folder of rule files in a project folder.
+pub const RULES: &str = "rules";
+
 /// Parts of a project that a later version reads: refused, rather than run as if they were not there.
-const LATER: [&str; 4] = ["contracts", "rules", "sagas", "tests"];
+const LATER: [&str; 3] = ["contracts", "sagas", "tests"];
 
 /// A project as it is on disk.
 #[derive(Debug, Clone)]
@@ -43,6 +47,8 @@ pub struct Project {
     is_file: bool,
     /// The SQL texts, in order.
     pub texts: Vec<SqlText>,
+    /// The files of rules, in order.
+    pub rules: Vec<RuleFile>,
     /// What was set so far: by `eagre.yaml`, and by whoever adds to it.
     pub settings: Layers,
 }
@@ -50,6 +56,15 @@ pub struct Project {
 /// A SQL text of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlText {
+    /// Its file, as messages name it.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// A file of rules of a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleFile {
     /// Its file, as messages name it.
     pub name: String,
     /// What it says.
@@ -71,13 +86,20 @@ impl Project {
         };
         let text = SqlText { name: path.display().to_string(), text: read(path)? };
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Project { base_dir, default_name: stem, is_file: true, texts: vec![text], settings: Layers::default() })
+        Ok(Project { base_dir, default_name: stem, is_file: true, texts: vec![text], rules: Vec::new(), settings: Layers::default() })
     }
 
     /// A project made of texts in memory: for programs that embed the engine, and for tests. Relative paths, and the
     /// data directory, start at `base_dir`.
     pub fn of_texts(name: impl Into<String>, base_dir: impl Into<PathBuf>, texts: Vec<SqlText>) -> Self {
-        Project { base_dir: base_dir.into(), default_name: name.into(), is_file: false, texts, settings: Layers::default() }
+        Project {
+            base_dir: base_dir.into(),
+            default_name: name.into(),
+            is_file: false,
+            texts,
+            rules: Vec::new(),
+            settings: Layers::default(),
+        }
     }
 
     fn open_folder(dir: &Path) -> Result<Self> {
@@ -103,7 +125,8 @@ impl Project {
         }
         let whole = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
         let name = whole.file_name().map_or_else(|| "project".to_owned(), |name| name.to_string_lossy().into_owned());
-        Ok(Project { base_dir: dir.to_owned(), default_name: name, is_file: false, texts: sql_texts(&queries)?, settings })
+        let texts = files_of(&queries, &["sql"])?.into_iter().map(|(name, text)| SqlText { name, text }).collect();
+        Ok(Project { base_dir: dir.to_owned(), default_name: name, is_file: false, texts, rules: rule_files(dir)?, settings })
     }
 
     /// Is it a SQL file, in which a bare SELECT is shown, not a folder, in which it has a name?
@@ -145,8 +168,13 @@ impl Project {
     }
 }
 
-/// The SQL files of `dir`, by name; none when it is missing.
-fn sql_texts(dir: &Path) -> Result<Vec<SqlText>> {
+/// The files of rules of the project in `dir`.
+pub fn rule_files(dir: &Path) -> Result<Vec<RuleFile>> {
+    Ok(files_of(&dir.join(RULES), &["yaml", "yml"])?.into_iter().map(|(name, text)| RuleFile { name, text }).collect())
+}
+
+/// Names and texts of the files of `dir` with one of these extensions, by name; none when it is missing.
+fn files_of(dir: &Path, extensions: &[&str]) -> Result<Vec<(String, String)>> {
     if !dir.is_dir() {
         return Ok(Vec::new());
     }
@@ -155,12 +183,12 @@ fn sql_texts(dir: &Path) -> Result<Vec<SqlText>> {
     for entry in std::fs::read_dir(dir).map_err(fault)? {
         let path = entry.map_err(fault)?.path();
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if !hidden && path.extension().is_some_and(|extension| extension == "sql") {
+        if !hidden && path.extension().is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted)) {
             paths.push(path);
         }
     }
     paths.sort();
-    paths.iter().map(|path| Ok(SqlText { name: path.display().to_string(), text: read(path)? })).collect()
+    paths.iter().map(|path| Ok((path.display().to_string(), read(path)?))).collect()
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -221,11 +249,11 @@ mod tests {
     #[test]
     fn what_is_no_project_is_said() {
         let dir =
-            folder(&[("jobs/job.sql", ""), ("later/eagre.yaml", ""), ("later/rules/a.yaml", ""), ("bad/eagre.yaml", "\nparalelism: 2\n")]);
+            folder(&[("jobs/job.sql", ""), ("later/eagre.yaml", ""), ("later/sagas/a.yaml", ""), ("bad/eagre.yaml", "\nparalelism: 2\n")]);
         let told = |path: &str| Project::open(&dir.path().join(path)).unwrap_err().to_string();
         assert!(told("jobs").contains("is no project folder"));
         assert!(told("jobs/jb.sql").ends_with("did you mean 'job.sql'?"));
-        assert!(told("later").contains("rules' is not supported yet"));
+        assert!(told("later").contains("sagas' is not supported yet"));
         assert!(told("bad").ends_with("eagre.yaml:2:1: unknown setting 'paralelism'; did you mean 'parallelism'?"), "{}", told("bad"));
     }
 }

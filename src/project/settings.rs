@@ -76,6 +76,9 @@ pub struct Settings {
     /// Longest time of a query of the doors. Default: `60 s`.
     #[serde(rename = "query.timeout", default = "sixty_seconds", deserialize_with = "crate::time::deserialize_micros")]
     pub query_timeout_micros: i64,
+    /// How long the tables of alerts keep them, in event time. Default: `30 d`.
+    #[serde(rename = "alerts.retention", default = "thirty_days", deserialize_with = "crate::time::deserialize_micros")]
+    pub alerts_retention_micros: i64,
     /// Only `UTC` for now.
     #[serde(rename = "table.local-time-zone", default = "utc")]
     pub time_zone: TimeZone,
@@ -127,6 +130,10 @@ fn one_gib() -> Size {
 
 fn sixty_seconds() -> i64 {
     60_000_000
+}
+
+fn thirty_days() -> i64 {
+    30 * 24 * 3_600 * 1_000_000
 }
 
 fn utc() -> TimeZone {

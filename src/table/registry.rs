@@ -6,7 +6,7 @@
 //!  task 0 of another table ─── cut(7) ──▶ … ┘            and what is new ──▶ change feeds
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -30,7 +30,7 @@ pub(crate) const ROWS: &str = "rows";
 const DELETED: &str = "deleted";
 
 /// What a table is declared to be.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TableSpec {
     /// Its name, case-sensitive.
     pub name: String,
@@ -88,6 +88,8 @@ pub struct Tables {
 struct Inner {
     /// Every table by name. Held while publishing, so that publishes do not cross.
     tables: Mutex<BTreeMap<String, Arc<LiveTable>>>,
+    /// Names that may be made again.
+    handed_over: Mutex<BTreeSet<String>>,
     /// What queries see: swapped whole, never changed in place. The lock is held for a pointer copy only.
     current: RwLock<Arc<Snapshot>>,
     /// The last published cut, for those who wait for news.
@@ -106,15 +108,19 @@ impl Tables {
         Tables { inner: Arc::new(Inner { metrics, ..Inner::default() }) }
     }
 
-    /// Makes a table; it is visible, empty, at once.
+    /// Makes a table; it is visible, empty, at once. One that was handed over ([`Tables::hand_over`]) and is declared as
+    /// before is taken on: its rows stay visible until the pipeline that writes it starts.
     ///
     /// # Errors
     /// [`crate::error::Kind::Input`]: the name is taken, retention without event time, or an event-time column that is no timestamp.
     pub fn create(&self, spec: TableSpec) -> Result<Arc<LiveTable>> {
         spec.check()?;
         let mut tables = self.inner.tables.lock();
-        if tables.contains_key(&spec.name) {
-            return Err(Error::input(format!("table {} exists already", spec.name)));
+        let handed_over = self.inner.handed_over.lock().remove(&spec.name);
+        match tables.get(&spec.name) {
+            Some(table) if handed_over && table.spec == spec => return Ok(table.clone()),
+            Some(_) if !handed_over => return Err(Error::input(format!("table {} exists already", spec.name))),
+            _ => {}
         }
         let table = Arc::new(LiveTable::new(spec, &self.inner.metrics)?);
         tables.insert(table.spec.name.clone(), table.clone());
@@ -123,6 +129,12 @@ impl Tables {
         shown.insert(table.spec.name.clone(), Arc::new(table.empty_snapshot()));
         *current = Arc::new(Snapshot { epoch: current.epoch, tables: shown });
         Ok(table)
+    }
+
+    /// Another engine takes the place of the one that made the tables, and may make them again.
+    pub fn hand_over(&self) {
+        let names = self.inner.tables.lock().keys().cloned().collect();
+        *self.inner.handed_over.lock() = names;
     }
 
     /// The table of this name.

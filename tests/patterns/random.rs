@@ -205,6 +205,7 @@ fn engine_pattern(pattern: &Pattern, skip: Skip, schema: &SchemaRef) -> PatternS
         bounds,
     };
     PatternSpec {
+        group: None,
         input: schema.clone(),
         keys: vec![3],
         time: 4,

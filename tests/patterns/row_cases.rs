@@ -181,6 +181,7 @@ fn spec(case: &Case) -> Result<(PatternSpec, Events, Vec<String>), String> {
         bounds: Bounds::default(),
     };
     let spec = PatternSpec {
+        group: None,
         input: events.schema.clone(),
         keys: vec![events.key.unwrap_or_else(|| at(KEY))],
         time: at(TIME),

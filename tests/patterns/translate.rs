@@ -117,6 +117,7 @@ pub fn pattern(case: &Case) -> Result<(PatternSpec, Events), Inapplicable> {
     };
     let at = |name: &str| events.schema.index_of(name).unwrap();
     let spec = PatternSpec {
+        group: None,
         input: events.schema.clone(),
         keys: vec![events.key.unwrap_or_else(|| at(KEY))],
         time: at(TIME),

@@ -48,6 +48,9 @@ use crate::state::StateHandles;
 pub struct PatternSpec {
     /// Schema of the events; rules over several streams read their union, with a column that tells them apart.
     pub input: SchemaRef,
+    /// What the state belongs to where rules come and go: their streams, key and order. State is then found by the names of
+    /// columns, whatever else the rules read. Without it: by what the inputs are.
+    pub group: Option<String>,
     /// Key columns: patterns are looked for among events of equal key (NULL being a value). None: among all.
     pub keys: Vec<usize>,
     /// Event-time column.
@@ -75,6 +78,9 @@ impl OperatorSpec for PatternSpec {
 
     /// Without the rules: each keeps its state under its own name and shape, so that others may come and go.
     fn identity(&self) -> String {
+        if let Some(group) = &self.group {
+            return format!("patterns of {group}");
+        }
         format!("patterns {} keys {:?} time {} seq {:?} {:?}", types_identity(&self.input), self.keys, self.time, self.seq, self.order)
     }
 
@@ -88,6 +94,10 @@ impl OperatorSpec for PatternSpec {
 
     fn stateful(&self) -> bool {
         true
+    }
+
+    fn bound_to_inputs(&self) -> bool {
+        self.group.is_none()
     }
 
     fn open(&self, state: &mut StateHandles) -> Result<Box<dyn Operator>> {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use ahash::RandomState;
-use arrow::array::{ArrayRef, AsArray, Int64Array, ListArray, RecordBatch, StringViewArray, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, Int64Array, ListArray, RecordBatch, StringViewArray, UInt32Array, new_null_array};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
@@ -79,16 +79,18 @@ impl Patterns {
         fields.push(Field::new("$rule", DataType::Utf8View, false));
         fields.push(Field::new("$count", DataType::Int64, false));
         fields.push(Field::new("$state", DataType::List(Arc::new(Field::new_list_field(DataType::Int64, false))), false));
+        let by_name = |table: BlockTable| if spec.group.is_some() { columns_by_name(table) } else { Ok(table) };
         let states = state.table("rules", Arc::new(Schema::new(fields)), key_positions.clone())?;
         let mut fields = key_fields;
         fields.push(Field::new("$number", DataType::Int64, false));
         fields.push(Field::new("$time", DataType::Int64, false));
         fields.extend(spec.input.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)));
-        let events = state.table("events", Arc::new(Schema::new(fields)), key_positions)?;
+        let events = by_name(state.table("events", Arc::new(Schema::new(fields)), key_positions)?)?;
 
         let time = spec.time;
         let due = |rows: &RecordBatch| Ok(micros(rows.column(time))?.values().to_vec());
-        let pending = Pending::open(state.table("pending", spec.input.clone(), spec.keys.clone())?, spec.seq, due)?;
+        let pending = by_name(state.table("pending", spec.input.clone(), spec.keys.clone())?)?;
+        let pending = Pending::open(pending, spec.seq, due)?;
         let mut conditions = Conditions::new(spec.input.clone());
         let mut rules = Vec::new();
         for (number, rule) in spec.rules.iter().enumerate() {
@@ -357,13 +359,53 @@ impl Patterns {
     }
 }
 
+/// Gives restored rows the columns of today's schema, each by its name: rules that have come since read others.
+fn columns_by_name(table: BlockTable) -> Result<BlockTable> {
+    for (id, block) in table.blocks() {
+        if block.rows.schema_ref().fields() == table.schema().fields() {
+            continue;
+        }
+        let rows = block.rows.num_rows();
+        let columns = table.schema().fields().iter().map(|field| match block.rows.column_by_name(field.name()) {
+            Some(column) if column.data_type() == field.data_type() => column.clone(),
+            _ => new_null_array(field.data_type(), rows),
+        });
+        let rows = RecordBatch::try_new(table.schema().clone(), columns.collect())?;
+        table.remove(id);
+        table.push(block.slice, rows);
+    }
+    Ok(table)
+}
+
+/// A shape with columns by their names in place of their positions.
+fn shape_by_name(shape: &str, input: &Schema) -> String {
+    let mut named = String::with_capacity(shape.len());
+    let mut rest = shape;
+    while let Some(at) = rest.find('@') {
+        let digits = rest[at + 1..].bytes().take_while(u8::is_ascii_digit).count();
+        named.push_str(&rest[..=at]);
+        let number = &rest[at + 1..at + 1 + digits];
+        match number.parse::<usize>() {
+            Ok(column) if column < input.fields().len() => named.push_str(input.field(column).name()),
+            // What is bound stands behind the columns, however many those are.
+            Ok(column) => named.push_str(&format!("${}", column - input.fields().len())),
+            Err(_) => named.push_str(number),
+        }
+        rest = &rest[at + 1 + digits..];
+    }
+    named + rest
+}
+
 fn running(number: u32, rule: &Rule, spec: &PatternSpec, conditions: &mut Conditions) -> Result<Running> {
     let names = rule.find.labels();
     let emitter = |emission| Emitter::new(emission, &spec.input, spec.time, &names);
     let named = |error: Error| error.at(crate::error::Place::thing(format!("rule {}", rule.name)));
     Ok(Running {
         name: rule.name.clone(),
-        identity: format!("{} {}", rule.name, rule.shape()),
+        identity: match &spec.group {
+            Some(_) => format!("{} {}", rule.name, shape_by_name(&rule.shape(), &spec.input)),
+            None => format!("{} {}", rule.name, rule.shape()),
+        },
         overflow: rule.bounds.overflow,
         executor: super::executor_of(number, rule, spec, conditions).map_err(named)?,
         emit: if matches!(rule.find, Find::Rows(_)) { None } else { Some(emitter(&rule.emit)?) },

@@ -498,10 +498,11 @@ impl Binding {
     }
 }
 
-/// The fields of an element of [`Binding::Matched`].
+/// The fields of an element of [`Binding::Matched`]; a `$` that marks a hidden column is left out of its name.
 pub fn matched_fields(input: &Schema, columns: &[usize]) -> Fields {
     let step = Field::new("step", DataType::Utf8View, false);
-    let others = columns.iter().map(|column| input.field(*column).clone().with_nullable(true));
+    let plain = |field: &Field| field.clone().with_name(field.name().trim_start_matches('$')).with_nullable(true);
+    let others = columns.iter().map(|column| plain(input.field(*column)));
     std::iter::once(step).chain(others).collect()
 }
 

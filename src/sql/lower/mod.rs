@@ -14,6 +14,7 @@ mod changes;
 mod join;
 mod outside;
 mod over;
+mod pattern;
 mod refuse;
 mod scan;
 mod set;
@@ -47,6 +48,7 @@ use crate::dataflow::graph::{Graph, NodeId, NodeKind, SEQ_COLUMN};
 use crate::error::{Error, Place, Result};
 use crate::operator::OperatorSpec;
 use crate::operator::project::{ProjectSpec, Upserts};
+use crate::sql::pattern_node::PatternNode;
 use crate::sql::window_node::WindowNode;
 
 pub use self::outside::{Connected, LiveTable, LiveTables, Outside};
@@ -136,10 +138,16 @@ impl<'a> Lowering<'a> {
             LogicalPlan::Window(window) => self.over(window),
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Unnest(unnest) => self.unnest(unnest),
-            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<WindowNode>() {
-                Some(window) => self.window(window),
-                None => Err(refuse::node(extension.node.name())),
-            },
+            LogicalPlan::Extension(extension) => {
+                let node = extension.node.as_any();
+                if let Some(window) = node.downcast_ref::<WindowNode>() {
+                    self.window(window)
+                } else if let Some(patterns) = node.downcast_ref::<PatternNode>() {
+                    self.patterns(patterns)
+                } else {
+                    Err(refuse::node(extension.node.name()))
+                }
+            }
             LogicalPlan::Sort(_) => Err(refuse::order_by()),
             LogicalPlan::Limit(_) => Err(refuse::limit()),
             LogicalPlan::Distinct(Distinct::On(_)) => Err(refuse::node("DISTINCT ON")),

@@ -179,3 +179,7 @@ fn spans_start(spans: &Spans) -> Option<(u64, u64)> {
     let span = spans.first()?;
     (span.start.line > 0).then_some((span.start.line, span.start.column))
 }
+
+pub(super) fn rule_without_time() -> Error {
+    Error::input("the streams of a rule need event time: declare WATERMARK FOR … on the table, and hand its column on in views")
+}

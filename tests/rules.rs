@@ -1,0 +1,214 @@
+//! Rules as a project has them: shipped rules pass their own tests; alerts are raised, kept over a restart, and rules are
+//! exchanged while others go on.
+
+use std::path::Path;
+use std::time::Duration;
+
+use eagre::dataflow::pipeline::Restore;
+use eagre::engine::Engine;
+use eagre::error::Place;
+use eagre::project::{Origin, Project, RuleFile, SqlText};
+use eagre::rules::{inline, read};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn the_rules_of_the_shop_pass_their_tests() {
+    // Loading runs them.
+    let engine = Engine::load(Project::open(&root().join("examples/shop")).unwrap()).unwrap_or_else(|e| panic!("{e}"));
+    assert!(engine.rules().len() >= 8, "{} rules", engine.rules().len());
+    assert!(engine.rules().iter().all(|rule| rule.tests.len() >= 2 && rule.meta.description.is_some()));
+}
+
+#[test]
+fn the_rules_to_copy_pass_their_tests() {
+    let tables = "
+        CREATE TABLE logins (user_id STRING, ok BOOLEAN, country STRING, lat DOUBLE, lon DOUBLE, ts TIMESTAMP(3),
+          WATERMARK FOR ts AS ts) WITH ('connector' = 'feed', 'format' = 'json');
+        CREATE TABLE profile_changes (user_id STRING, field STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+          WITH ('connector' = 'feed', 'format' = 'json');
+        CREATE TABLE payments (user_id STRING, amount DOUBLE, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+          WITH ('connector' = 'feed', 'format' = 'json');
+        CREATE TABLE mfa (user_id STRING, ok BOOLEAN, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+          WITH ('connector' = 'feed', 'format' = 'json');
+        CREATE TABLE redemptions (user_id STRING, coupon STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+          WITH ('connector' = 'feed', 'format' = 'json');
+        CREATE MATERIALIZED VIEW seen AS SELECT user_id, ts FROM logins;";
+    let dir = tempfile::tempdir().unwrap();
+    let engine =
+        Engine::load(Project::of_texts("library", dir.path(), vec![SqlText { name: "t.sql".into(), text: tables.into() }])).unwrap();
+    let file = "queries/rules/accounts.yaml";
+    let rules = read::rules(&std::fs::read_to_string(root().join(file)).unwrap(), file).unwrap_or_else(|e| panic!("{e}"));
+    let tests = inline::run_all(&rules, engine.catalog()).unwrap_or_else(|e| panic!("{e}"));
+    assert!(tests >= 6, "{tests} tests");
+}
+
+const PAYMENTS: &str = "
+    CREATE TABLE payments (
+      id STRING METADATA, correlationid STRING METADATA, customer STRING, amount DOUBLE, ts TIMESTAMP_LTZ(3) METADATA FROM 'time',
+      WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
+    ) WITH ('connector' = 'feed', 'format' = 'cloudevents');
+    CREATE MATERIALIZED VIEW seen AS SELECT customer, ts FROM payments;";
+
+fn count_rule(name: &str, more_than: u32) -> String {
+    format!(
+        "rule: {name}
+on: payments
+key: [customer]
+match: {{ count: {{ over: 1h, more_than: {more_than} }} }}
+emit: {{ type: shop.fraud.FraudAlertRaised, subject: customer, data: {{ customer: customer, payments: 'count()', total: 'sum(amount)' }} }}
+tests:
+  - {{ at: [0s], with: {{ amount: 1 }}, alerts: 0 }}
+"
+    )
+}
+
+/// An engine over fed payments, with what has been read so far.
+struct Bench {
+    engine: Engine,
+    fed: u64,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(rules: &[(&str, String)]) -> Bench {
+        let dir = tempfile::tempdir().unwrap();
+        let mut project = Project::of_texts("pay", dir.path(), vec![SqlText { name: "pay.sql".into(), text: PAYMENTS.into() }]);
+        project.rules = files(rules);
+        for (key, value) in [("parallelism", "2"), ("cut.interval", "1 ms"), ("checkpoint.interval", "1 h")] {
+            project.settings.set(key, value, Origin::Set, Place::thing("test")).unwrap();
+        }
+        let engine = Engine::load(project).unwrap_or_else(|e| panic!("{e}"));
+        engine.feed("payments").unwrap().keep();
+        Bench { engine, fed: 0, _dir: dir }
+    }
+
+    async fn pay(&mut self, customer: &str, minutes: &[u32]) {
+        let lines: String = minutes
+            .iter()
+            .map(|minute| {
+                let time = format!("2024-01-01T{:02}:{:02}:00Z", minute / 60, minute % 60);
+                format!(
+                    "{{\"specversion\":\"1.0\",\"id\":\"{customer}-{minute}\",\"source\":\"urn:shop\",\"type\":\"shop.payment.PaymentProcessed\",\
+                     \"time\":\"{time}\",\"correlationid\":\"visit-{customer}\",\"data\":{{\"customer\":\"{customer}\",\"amount\":10.5}}}}\n"
+                )
+            })
+            .collect();
+        self.fed += minutes.len() as u64;
+        self.engine.feed("payments").unwrap().send_lines(0, lines).await.unwrap();
+    }
+
+    /// Waits until all that was fed has gone through.
+    async fn settle(&self) {
+        let read = || {
+            let values = self.engine.metrics().values();
+            values.iter().filter(|(name, _, _)| name == "eagre_source_records_total").map(|value| value.2 as u64).sum::<u64>()
+        };
+        let settled = async {
+            while read() < self.fed {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let mut published = self.engine.tables().published();
+            let target = *published.borrow() + 4;
+            published.wait_for(|epoch| *epoch >= target).await.unwrap();
+        };
+        tokio::time::timeout(Duration::from_secs(60), settled).await.expect("the pipeline does not come to rest");
+    }
+
+    fn alerts(&self, table: &str) -> Vec<serde_json::Value> {
+        let snapshot = self.engine.tables().snapshot();
+        let Ok(table) = snapshot.table(table) else { return Vec::new() };
+        let mut rows = Vec::new();
+        for batch in table.batches().unwrap() {
+            let mut text = Vec::new();
+            let mut writer = arrow::json::LineDelimitedWriter::new(&mut text);
+            writer.write(&batch).unwrap();
+            writer.finish().unwrap();
+            rows.extend(String::from_utf8(text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()));
+        }
+        rows
+    }
+}
+
+fn files(rules: &[(&str, String)]) -> Vec<RuleFile> {
+    rules.iter().map(|(name, text)| RuleFile { name: (*name).to_owned(), text: text.clone() }).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sixth_payment_within_an_hour_raises_an_alert_that_names_its_events() {
+    let mut bench = Bench::new(&[("velocity.yaml", count_rule("velocity", 5))]);
+    let running = bench.engine.start(Restore::Auto, false).await.unwrap();
+    bench.pay("a", &[0, 10, 20, 30, 40]).await;
+    bench.settle().await;
+    assert_eq!(bench.alerts("alerts").len(), 0);
+    // Stopped in between: what was counted is kept.
+    running.stopper().stop();
+    running.wait().await.unwrap();
+    let running = bench.engine.start(Restore::Auto, false).await.unwrap();
+    bench.pay("a", &[50, 55]).await;
+    bench.pay("b", &[56, 90]).await;
+    bench.settle().await;
+    let alerts = bench.alerts("alerts");
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    let alert = &alerts[0];
+    assert_eq!(alert["rule"], "velocity");
+    assert_eq!(alert["type"], "shop.fraud.FraudAlertRaised");
+    assert_eq!(alert["subject"], "a");
+    assert_eq!(alert["key"], "{\"customer\":\"a\"}");
+    assert_eq!(alert["causationid"], "a-50");
+    assert_eq!(alert["correlationid"], "visit-a");
+    let data: serde_json::Value = serde_json::from_str(alert["data"].as_str().unwrap()).unwrap();
+    assert_eq!(data, serde_json::json!({ "customer": "a", "payments": 6, "total": 63.0 }));
+    let ids: Vec<&str> = alert["events"].as_array().unwrap().iter().map(|event| event["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["a-0", "a-10", "a-20", "a-30", "a-40", "a-50"]);
+    running.stopper().stop();
+    running.wait().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_that_is_added_leaves_the_others_counting() {
+    let velocity = ("velocity.yaml", count_rule("velocity", 5));
+    let mut bench = Bench::new(std::slice::from_ref(&velocity));
+    let running = bench.engine.start(Restore::Auto, false).await.unwrap();
+    bench.pay("a", &[0, 10, 20, 30, 40]).await;
+    bench.settle().await;
+    running.stopper().stop();
+    running.wait().await.unwrap();
+    // One that reads other columns, so that the rows it is given are others, too.
+    let other = "rule: large\non: payments\nkey: [customer]\nmatch: { count: { where: \"amount > 10 and id <> 'x'\", over: 1h, at_least: 2 } }\n\
+                 emit: { type: shop.fraud.LargePayments, data: { n: 'count()' } }\n";
+    bench.engine = bench.engine.with_rules(files(&[velocity, ("other.yaml", other.to_owned())])).unwrap_or_else(|e| panic!("{e}"));
+    let running = bench.engine.start(Restore::Latest, true).await.unwrap();
+    bench.pay("a", &[50, 55]).await;
+    bench.pay("b", &[90]).await;
+    bench.settle().await;
+    let mut raised: Vec<(String, String)> = bench
+        .alerts("alerts")
+        .iter()
+        .map(|alert| (alert["rule"].as_str().unwrap().to_owned(), alert["causationid"].as_str().unwrap().to_owned()))
+        .collect();
+    raised.sort();
+    assert_eq!(raised, [("large".to_owned(), "a-55".to_owned()), ("velocity".to_owned(), "a-50".to_owned())]);
+    // A bad one is refused, with its place, and changes nothing.
+    let broken = count_rule("velocity", 5).replace("customer, payments", "custmer, payments");
+    let fault = bench.engine.with_rules(files(&[("velocity.yaml", broken)])).map(|_| ()).unwrap_err().to_string();
+    assert!(fault.contains("velocity.yaml:5:") && fault.contains("did you mean 'customer'?"), "{fault}");
+    running.stopper().stop();
+    running.wait().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_in_shadow_mode_raises_nothing() {
+    let shadow = format!("{}mode: shadow\n", count_rule("velocity", 1));
+    let mut bench = Bench::new(&[("velocity.yaml", shadow)]);
+    let running = bench.engine.start(Restore::Auto, false).await.unwrap();
+    bench.pay("a", &[0, 10]).await;
+    bench.pay("b", &[90]).await;
+    bench.settle().await;
+    assert_eq!(bench.alerts("alerts").len(), 0);
+    assert_eq!(bench.alerts("shadow_alerts").len(), 1);
+    running.stopper().stop();
+    running.wait().await.unwrap();
+}
