@@ -18,6 +18,9 @@ pub enum Kind {
     Failed,
     /// A broker, a file or a port cannot be reached. Exit code 3.
     Unreachable,
+    /// Whether something became visible outside is not known, or what was under way is lost there: stop, and go on from
+    /// what the outside confirms. Exit code 1 where nobody starts again.
+    Restart,
     /// Another instance took over: stop at once. Exit code 1.
     Fenced,
     /// Stored data is damaged: stop, touch nothing. Exit code 4.
@@ -33,7 +36,7 @@ impl Kind {
     pub fn exit_code(self) -> u8 {
         match self {
             Kind::Input => 2,
-            Kind::Row | Kind::Failed | Kind::Fenced | Kind::Bug => 1,
+            Kind::Row | Kind::Failed | Kind::Restart | Kind::Fenced | Kind::Bug => 1,
             Kind::Unreachable => 3,
             Kind::Corrupt => 4,
             Kind::Interrupted => 130,

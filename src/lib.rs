@@ -28,7 +28,7 @@
 //! | motion | [`dataflow`] | the only place where connectors and operators meet |
 //! | work | [`connector`], [`operator`], [`table`] | one concept a file; neighbours do not import each other |
 //! | bytes | [`format`](mod@format), [`log`], [`state`] | bytes to Arrow and back; the durable log; keyed state and checkpoint files |
-//! | words | [`change`], [`event`], [`time`], [`options`], [`yaml`], [`metrics`], [`error`] | nothing |
+//! | words | [`change`], [`event`], [`time`], [`options`], [`yaml`], [`metrics`], [`fault`], [`error`] | nothing |
 //!
 //! ## Where is …?
 //!
@@ -42,6 +42,7 @@
 //! | Where does a bad row go? | `dataflow/dead_letter.rs`: into the live table `dead_letters` or the topic that its table names |
 //! | What happens when an expression fails on a row? | `operator/expressions.rs` |
 //! | What happens when state grows too large? | `dataflow/state_limit.rs` |
+//! | Which checkpoint does a start go on from? | `dataflow/confirmed.rs`; with a transactional sink the outside decides |
 //! | Where does an offset get committed? | `dataflow/coordinator.rs`: positions are in the manifest, the manifest is the commit |
 //! | How do barriers align? | `dataflow/channel.rs` |
 //! | How does SQL become operators? | `sql/plan.rs` (text to logical plan), `sql/lower/mod.rs` (logical plan to graph) |
@@ -86,6 +87,7 @@ pub mod dataflow;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod fault;
 pub mod format;
 pub mod log;
 pub mod metrics;

@@ -17,7 +17,7 @@ use crate::workload;
 const WORKLOADS: [&str; 7] = ["w1", "w2", "w3", "w4", "q5", "q7", "q8"];
 
 /// The canonical line of a result row (the same text as the reference's).
-fn canonical(workload: &str, row: &serde_json::Value) -> String {
+pub fn canonical(workload: &str, row: &serde_json::Value) -> String {
     let text = |k: &str| row[k].as_str().unwrap_or_else(|| panic!("{workload}: no text '{k}' in {row}")).to_owned();
     let int = |k: &str| row[k].as_i64().unwrap_or_else(|| panic!("{workload}: no number '{k}' in {row}"));
     let cents = |k: &str| (row[k].as_f64().unwrap() * 100.0).round() as i64;
@@ -40,7 +40,7 @@ fn rows(workload: &str, file: &Path) -> Vec<String> {
     rows
 }
 
-fn expected(workload: &str) -> Vec<String> {
+pub fn expected(workload: &str) -> Vec<String> {
     fs::read_to_string(workload::bench().join("expected").join(format!("{workload}.csv"))).unwrap().lines().map(str::to_owned).collect()
 }
 

@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["dataflow"],
     &["connector", "operator", "table", "saga", "eventstore"],
     &["format", "log", "state"],
-    &["change", "event", "time", "metrics", "options", "yaml"],
+    &["change", "event", "time", "metrics", "options", "yaml", "fault"],
     &["error"],
 ];
 

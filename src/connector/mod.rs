@@ -3,7 +3,7 @@
 //! Describing a connector and being one are two types: a [`Source`] describes (it can be planned, checked and shown
 //! without touching anything outside), a [`Reader`] reads one partition; a [`Sink`] describes, a [`Writer`] writes for
 //! one task. Always holds: a reader's position names exactly the chunks handed over so far; nothing a writer was given
-//! is visible outside before `commit`. Every connector passes the contract tests of `tests/`. Read `filesystem/` first.
+//! is visible outside before `commit` (or, with a [`transaction`], before the commit of its group). Every connector passes the contract tests of `tests/`. Read `filesystem/` first.
 
 pub mod blackhole;
 pub mod chance;
@@ -13,6 +13,7 @@ pub mod datagen;
 pub mod feed;
 pub mod filesystem;
 mod generated;
+pub mod kafka;
 pub mod log;
 pub mod nexmark;
 pub mod options;
@@ -20,11 +21,17 @@ pub mod print;
 pub mod rabbitmq;
 pub mod registry;
 pub mod topology;
+pub mod transaction;
 pub mod trouble;
 pub mod values;
 
-use async_trait::async_trait;
+use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+
+use self::transaction::TransactionGroup;
 use crate::change::Changes;
 use crate::error::Result;
 use crate::format::Chunk;
@@ -79,6 +86,17 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     /// often (`batch.linger`).
     fn gathers(&self) -> bool {
         false
+    }
+
+    /// How often new partitions are looked for while running; `None` = there are never any.
+    fn discovery(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Where a partition is opened that has appeared since the run began, or since its checkpoint: at its first record,
+    /// wherever the options say that reading begins. Asked of connectors that grow.
+    fn first_position(&self) -> Option<Position> {
+        None
     }
 
     /// Total bytes to read, if known: for the progress line.
@@ -137,6 +155,18 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     /// sinks that write to the outside have no use for it).
     fn open(&self, task: usize, state: &mut StateHandles) -> Result<Box<dyn Writer>>;
 
+    /// All writers have prepared `epoch`: waits until what they handed over is durable outside, where writers cannot wait
+    /// for it themselves. Called off the tasks, before the checkpoint is durable.
+    fn settle(&self, epoch: u64) -> Result<()> {
+        _ = epoch;
+        Ok(())
+    }
+
+    /// The transaction that it takes part in, with others or alone.
+    fn group(&self) -> Option<Arc<dyn TransactionGroup>> {
+        None
+    }
+
     /// Makes visible what the writers prepared for `epoch`; must bear repetition.
     fn commit(&self, epoch: u64, prepared: &[Prepared]) -> Result<()>;
 
@@ -172,6 +202,12 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
 pub trait Writer: Send {
     /// Takes rows; they may stay invisible until a commit.
     fn write(&mut self, batch: &RecordBatch) -> Result<()>;
+
+    /// What to wait for before more rows are written; `None` = go on. The task that writes waits, and with it whoever
+    /// sends to it: memory stays bounded. A barrier never waits for it.
+    fn room(&self) -> Option<BoxFuture<'static, Result<()>>> {
+        None
+    }
 
     /// A cut: everything up to here may be shown together (live tables stage it for publishing). Others do nothing.
     fn cut(&mut self, cut: u64) -> Result<()> {

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, FieldRef};
 use parking_lot::Mutex;
 
 use super::trouble::Troubles;
-use super::{Sink, Source, blackhole, datagen, feed, filesystem, log, nexmark, print, rabbitmq};
+use super::{Sink, Source, blackhole, datagen, feed, filesystem, kafka, log, nexmark, print, rabbitmq};
 use crate::change::Changes;
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::{ColumnOrigin, DecodeSpec, DecoderRef, FormatConfig, KeyRead};
@@ -16,9 +16,11 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 
 /// Every connector that a table may name. `table` (a live table) is the planner's.
-pub const CONNECTORS: [&str; 10] = [
+pub const CONNECTORS: [&str; 12] = [
     log::NAME,
     log::UPSERT_NAME,
+    kafka::NAME,
+    kafka::UPSERT,
     rabbitmq::NAME,
     filesystem::NAME,
     feed::NAME,
@@ -44,6 +46,8 @@ pub struct Environment {
     pub brokers: Arc<BTreeMap<String, BTreeMap<String, String>>>,
     /// What is wrong though work goes on: brokers that are away.
     pub troubles: Troubles,
+    /// The transactions of Kafka sinks.
+    pub kafka: kafka::Groups,
     /// Counters.
     pub metrics: Metrics,
     /// The run that the connectors work for.
@@ -62,6 +66,7 @@ impl Environment {
             feeds: feed::Feeds::default(),
             brokers: Arc::default(),
             troubles: Troubles::default(),
+            kafka: kafka::Groups::default(),
             metrics: Metrics::default(),
             run: RunInfo { pipeline: pipeline.into(), unbounded: true },
         }
@@ -184,6 +189,8 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
         log::NAME => log::source(request, env),
         log::UPSERT_NAME => log::upsert_source(request, env),
         rabbitmq::NAME => rabbitmq::source(request, env),
+        kafka::NAME => kafka::source(kafka::NAME, request, env),
+        kafka::UPSERT => kafka::source(kafka::UPSERT, request, env),
         feed::NAME => feed::source(request, env),
         datagen::NAME => datagen::source(&request),
         nexmark::NAME => nexmark::source(&request),
@@ -199,6 +206,8 @@ pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn 
         log::NAME => log::sink(request, env),
         log::UPSERT_NAME => log::upsert_sink(request, env),
         rabbitmq::NAME => rabbitmq::sink(request, env),
+        kafka::NAME => kafka::sink(kafka::NAME, request, env),
+        kafka::UPSERT => kafka::sink(kafka::UPSERT, request, env),
         print::NAME => print::sink(&request),
         name @ (feed::NAME | datagen::NAME | nexmark::NAME) => Err(only(name, "read", request.table)),
         blackhole::NAME => blackhole::sink(&request),

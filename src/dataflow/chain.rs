@@ -305,6 +305,18 @@ impl Chain {
         }
     }
 
+    /// Waits until every writer has room for more rows.
+    pub async fn room(&mut self) -> Result<()> {
+        for node in &mut self.nodes {
+            if let Work::Writer(writer) = &node.work
+                && let Some(room) = writer.room()
+            {
+                room.await.map_err(|e| e.at(Place::thing(&node.name)))?;
+            }
+        }
+        Ok(())
+    }
+
     /// What must leave the task: output index and message, in order.
     pub fn take_outbox(&mut self) -> Vec<(usize, Message)> {
         std::mem::take(&mut self.outbox)

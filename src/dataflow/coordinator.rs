@@ -5,17 +5,20 @@
 //!  tick ─▶ barrier to every source ─▶ … ─▶ every task reports ─┬─ cut: live tables publish
 //!                                                             └─ checkpoint: blocks ─▶ manifest ─▶ sinks commit
 //! ```
-//! Order of a checkpoint: barrier through everything, all writers prepared, manifest durable, sinks commit, sources are
-//! told (and acknowledge what they have read). A restart takes the newest manifest and repeats its commits.
+//! Order of a checkpoint: barrier through everything, all writers prepared, manifest durable, the transaction (if there is
+//! one) commits, sinks commit, sources are told (and acknowledge what they have read). A restart takes the newest manifest
+//! and repeats its commits; with a transaction the newest one that it confirms (`confirmed.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use crate::connector::transaction::TransactionGroup;
 use crate::connector::{Prepared, Sink};
 use crate::dataflow::chain::{Report, TableState};
 use crate::dataflow::graph::NodeId;
@@ -25,9 +28,10 @@ use crate::dataflow::source_task::{Command, SourceReport};
 use crate::dataflow::state_limit::StateLimit;
 use crate::dataflow::task::{TaskEvent, TaskId};
 use crate::error::{Error, Kind, Place, Result};
+use crate::fault::{Point, reach};
 use crate::metrics::Metrics;
 use crate::state::Checkpoints;
-use crate::state::manifest::{Manifest, OperatorEntry, SinkEntry, SourceEntry, TableEntry, VERSION};
+use crate::state::manifest::{Manifest, OperatorEntry, SinkEntry, SourceEntry, TableEntry, TransactionEntry, VERSION};
 
 /// How long the cause of a broken channel is waited for: the task that failed speaks a moment after its channels close.
 const CAUSE_WAIT: Duration = Duration::from_secs(2);
@@ -56,6 +60,10 @@ pub struct Names {
     pub names: Vec<String>,
     /// The sinks by node.
     pub sinks: BTreeMap<NodeId, Arc<dyn Sink>>,
+    /// The transaction that some of them share, and its newest committed epoch.
+    pub group: Option<Arc<dyn TransactionGroup>>,
+    /// See `group`.
+    pub committed: Mutex<Option<u64>>,
     /// The pipeline's id.
     pub pipeline: String,
     /// Tasks of a keyed stage.
@@ -82,6 +90,8 @@ pub struct Coordinator {
     pub events: mpsc::Receiver<TaskEvent>,
     /// Stop when this turns true.
     pub stop: watch::Receiver<bool>,
+    /// What sources have grown by: a reason to start again.
+    pub grown: mpsc::Receiver<String>,
     /// Epoch of the next barrier.
     pub next_epoch: u64,
     /// Time between checkpoints.
@@ -110,6 +120,8 @@ impl Coordinator {
         let mut stopping = false;
         // Why it stops, where nobody asked for it.
         let mut too_large = None;
+        // What sources have grown by.
+        let mut grown = None;
         // A source cannot wait for the next checkpoint's time.
         let mut wanted = false;
         let mut checkpoint_tick =
@@ -143,7 +155,8 @@ impl Coordinator {
             }
             if stopping && under_way.is_empty() && persisting.is_empty() {
                 self.acknowledged().await;
-                return too_large.map_or(Ok(Ended::Stopped), Err);
+                let grown = grown.map(|grown| Error::new(Kind::Restart, grown));
+                return too_large.or(grown).map_or(Ok(Ended::Stopped), Err);
             }
             if !stopping && let Some(error) = self.names.limit.watch() {
                 too_large = Some(error);
@@ -185,6 +198,10 @@ impl Coordinator {
                         stopping = true;
                         self.stop(&alive, &mut under_way).await;
                     }
+                }
+                Some(what) = self.grown.recv(), if !stopping => {
+                    (stopping, grown) = (true, Some(what));
+                    self.stop(&alive, &mut under_way).await;
                 }
                 _ = checkpoint_tick.tick(), if !stopping && !checkpointing => {
                     let barrier = self.next_barrier(true);
@@ -292,6 +309,21 @@ fn carry(finished: &mut Reports, reports: &mut Reports) {
     }
 }
 
+/// Waits until everything that writers handed to the outside is durable there; returns the transaction that holds it.
+async fn settle(names: &Arc<Names>, epoch: u64) -> Result<Option<TransactionEntry>> {
+    let names = names.clone();
+    let settled = tokio::task::spawn_blocking(move || {
+        for (node, sink) in &names.sinks {
+            sink.settle(epoch).map_err(|e| e.at(Place::thing(&names.names[*node])))?;
+        }
+        let Some(group) = &names.group else { return Ok(None) };
+        let holds = group.prepare(epoch)?;
+        reach(Point::Prepared);
+        Ok(holds.then(|| TransactionEntry { id: group.id(), after: *names.committed.lock() }))
+    });
+    settled.await.map_err(|e| Error::bug("settling a checkpoint stopped").because(e))?
+}
+
 /// Makes a checkpoint durable, then commits the sinks; returns its epoch.
 async fn persist(names: Arc<Names>, epoch: u64, reports: Reports, finished: bool) -> Result<u64> {
     let started = Instant::now();
@@ -322,6 +354,7 @@ async fn persist(names: Arc<Names>, epoch: u64, reports: Reports, finished: bool
             prepared.entry(node).or_default().push(what);
         }
     }
+    let transaction = settle(&names, epoch).await?;
     let name_of = |node: NodeId| names.names.get(node).cloned().unwrap_or_else(|| DEAD_LETTERS.to_owned());
     let fingerprint_of = |node: NodeId| names.fingerprints.get(node).cloned().unwrap_or_else(|| DEAD_LETTERS.to_owned());
     let manifest = Manifest {
@@ -352,10 +385,19 @@ async fn persist(names: Arc<Names>, epoch: u64, reports: Reports, finished: bool
                 prepared: prepared.get(node).into_iter().flatten().map(|p| p.0.clone()).collect(),
             })
             .collect(),
+        transaction,
     };
     names.checkpoints.write_manifest(&manifest).await?;
+    reach(Point::Manifest);
     let committing = names.clone();
     tokio::task::spawn_blocking(move || {
+        if let Some(group) = &committing.group {
+            group.commit(epoch)?;
+            if manifest.transaction.is_some() {
+                *committing.committed.lock() = Some(epoch);
+            }
+        }
+        reach(Point::Committed);
         committing.sinks.iter().try_for_each(|(node, sink)| {
             let none = Vec::new();
             sink.commit(epoch, prepared.get(node).unwrap_or(&none)).map_err(|e| e.at(Place::thing(&committing.names[*node])))
@@ -363,6 +405,7 @@ async fn persist(names: Arc<Names>, epoch: u64, reports: Reports, finished: bool
     })
     .await
     .map_err(|e| Error::bug("a commit stopped").because(e))??;
+    reach(Point::Confirmed);
     names.checkpoints.tidy().await?;
 
     let set = |name: &str, value: i64| names.metrics.gauge(name, &[]).set(value);

@@ -7,8 +7,10 @@
 pub mod align;
 pub mod chain;
 pub mod channel;
+pub mod confirmed;
 pub mod coordinator;
 pub mod dead_letter;
+pub mod discovery;
 pub mod explain;
 pub mod fingerprint;
 pub mod graph;

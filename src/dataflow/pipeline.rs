@@ -6,16 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
-use crate::connector::{Partition, Prepared, Sink};
+use crate::connector::transaction::TransactionGroup;
+use crate::connector::{Partition, Prepared, Sink, Source};
 use crate::dataflow::align::Aligner;
 use crate::dataflow::chain::{Chain, ChainNode, Target, Work};
 use crate::dataflow::channel::{FanIn, Receiver, channel};
+use crate::dataflow::confirmed::{self, Marker};
 use crate::dataflow::coordinator::{Coordinator, DEAD_LETTERS, Ended, Names, OnCut};
 use crate::dataflow::dead_letter::{self, DeadLetterWriter};
+use crate::dataflow::discovery;
 use crate::dataflow::fingerprint::fingerprints;
 use crate::dataflow::graph::{Graph, NodeId, NodeKind};
 use crate::dataflow::layout::{Layout, Route, StageId};
@@ -26,6 +30,7 @@ use crate::error::{Error, Place, Result};
 use crate::metrics::Metrics;
 use crate::operator::expressions::OnExpressionError;
 use crate::state::{Block, Checkpoints, Manifest, SHARDS, Sharder, StateHandles};
+use crate::time::Watermark;
 
 /// Task events under way to the coordinator before a task waits.
 const EVENTS: usize = 1024;
@@ -75,6 +80,8 @@ pub struct Settings {
     pub on_state_limit: OnStateLimit,
     /// Counters.
     pub metrics: Metrics,
+    /// Asks the pipeline to stop.
+    pub stop: Stopper,
 }
 
 /// A running pipeline. Dropping it takes it down without a checkpoint: when the drop returns, nothing of it writes any
@@ -84,9 +91,11 @@ pub struct Pipeline {
     pub start: String,
     /// The tasks, for people.
     pub layout: Layout,
-    stop: watch::Sender<bool>,
+    stop: Stopper,
     coordinator: JoinHandle<Result<Ended>>,
     threads: Threads,
+    /// Those that look for new partitions.
+    _watching: JoinSet<()>,
 }
 
 /// Threads of the coordinator: it hears the tasks while a checkpoint is being written.
@@ -147,13 +156,28 @@ impl Drop for Threads {
 }
 
 /// Asks a pipeline to stop.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Stopper(watch::Sender<bool>);
 
 impl Stopper {
     /// Stop behind a last checkpoint.
     pub fn stop(&self) {
         self.0.send_replace(true);
+    }
+
+    /// Hears the asking, also one from before.
+    fn listen(&self) -> watch::Receiver<bool> {
+        let mut heard = self.0.subscribe();
+        if *heard.borrow() {
+            heard.mark_changed();
+        }
+        heard
+    }
+
+    /// Waits until somebody asks.
+    pub async fn asked(&self) {
+        // The sender is ours: it does not go away meanwhile.
+        _ = self.0.subscribe().wait_for(|asked| *asked).await;
     }
 }
 
@@ -175,7 +199,13 @@ impl Pipeline {
             names.push(format!("dead letters to {topic}"));
         }
         let limit = StateLimit::new(settings.state_max_bytes, settings.on_state_limit, &settings.metrics);
-        let (found, start) = find_checkpoint(&settings).await?;
+        // Before anything else: it fences an instance that may still be writing, and decides where to go on.
+        let group = the_group(&graph)?;
+        let marker = match &group {
+            Some(group) => Some(begin(group.clone(), settings.checkpoint_interval).await?),
+            None => None,
+        };
+        let (found, start) = find_checkpoint(&settings, marker.as_ref()).await?;
         let mut restored = match &found {
             Some(manifest) => Restored::load(&settings, &graph, &fingerprints, manifest).await?,
             None => Restored::default(),
@@ -193,7 +223,12 @@ impl Pipeline {
         for (id, node) in graph.nodes.iter().enumerate() {
             if let NodeKind::Sink(sink) = &node.kind {
                 let prepared = restored.prepared.remove(&fingerprints[id]);
-                sink.start(prepared.as_deref()).map_err(|e| e.at(Place::thing(&node.name)))?;
+                let starting = sink.clone();
+                // It may ask brokers, and wait for them.
+                tokio::task::spawn_blocking(move || starting.start(prepared.as_deref()))
+                    .await
+                    .map_err(|e| Error::bug("starting a sink stopped").because(e))?
+                    .map_err(|e| e.at(Place::thing(&node.name)))?;
                 sinks.insert(id, sink.clone());
             }
         }
@@ -221,7 +256,9 @@ impl Pipeline {
             epoch: found.as_ref().map_or(0, |m| m.epoch),
         };
         let built = builder.build(&mut restored, &events)?;
-        let (stop, stopped) = watch::channel(false);
+        let (found_more, grown) = mpsc::channel(1);
+        let watching = discovery::watch(&graph, &partitions, &found_more);
+        let (stop, committed) = (settings.stop.clone(), marker.and_then(|marker| marker.epoch));
         if let Some((_, on_cut)) = &settings.cuts {
             // What was restored is shown before the first new row.
             on_cut(found.as_ref().map_or(0, |m| m.epoch))?;
@@ -230,6 +267,8 @@ impl Pipeline {
             fingerprints: fingerprints.clone(),
             names,
             sinks,
+            group,
+            committed: Mutex::new(committed),
             pipeline: settings.pipeline.clone(),
             parallelism,
             checkpoints: settings.checkpoints.clone(),
@@ -242,8 +281,10 @@ impl Pipeline {
             tasks: built.tasks.len(),
             commands: built.commands,
             events: heard,
-            stop: stopped,
-            next_epoch: found.as_ref().map_or(1, |m| m.epoch + 1),
+            stop: stop.listen(),
+            grown,
+            // Never an epoch that a marker names already.
+            next_epoch: found.as_ref().map(|m| m.epoch).max(committed).map_or(1, |epoch| epoch + 1),
             checkpoint_interval: settings.checkpoint_interval,
             cuts: settings.cuts.clone(),
         };
@@ -260,12 +301,12 @@ impl Pipeline {
             });
         }
         let coordinator = threads.runtimes()?.coordination.spawn(coordinator.run());
-        Ok(Pipeline { start, layout, stop, coordinator, threads })
+        Ok(Pipeline { start, layout, stop, coordinator, threads, _watching: watching })
     }
 
     /// A handle that stops the pipeline.
     pub fn stopper(&self) -> Stopper {
-        Stopper(self.stop.clone())
+        self.stop.clone()
     }
 
     /// Waits for the end.
@@ -281,8 +322,33 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic without text")
 }
 
+/// The one transaction that sinks of the graph take part in.
+fn the_group(graph: &Graph) -> Result<Option<Arc<dyn TransactionGroup>>> {
+    let mut found: Option<Arc<dyn TransactionGroup>> = None;
+    for node in &graph.nodes {
+        let NodeKind::Sink(sink) = &node.kind else { continue };
+        match (&found, sink.group()) {
+            (Some(known), Some(group)) if known.id() != group.id() => {
+                let text =
+                    format!("sinks take part in two transactions, '{}' and '{}', which cannot commit as one", known.id(), group.id());
+                return Err(Error::input(text).at(Place::thing(&node.name)));
+            }
+            (None, Some(group)) => found = Some(group),
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+async fn begin(group: Arc<dyn TransactionGroup>, checkpoint_interval: Duration) -> Result<Marker> {
+    let id = group.id();
+    let begun = tokio::task::spawn_blocking(move || group.begin(checkpoint_interval)).await;
+    let epoch = begun.map_err(|e| Error::bug("beginning transactions stopped").because(e))??;
+    Ok(Marker { id, epoch })
+}
+
 /// The checkpoint to go on from, and a sentence about it.
-async fn find_checkpoint(settings: &Settings) -> Result<(Option<Manifest>, String)> {
+async fn find_checkpoint(settings: &Settings, marker: Option<&Marker>) -> Result<(Option<Manifest>, String)> {
     let go_on = |manifest: Manifest| {
         let mut text = format!("going on from checkpoint {}", manifest.epoch);
         if manifest.finished {
@@ -293,7 +359,7 @@ async fn find_checkpoint(settings: &Settings) -> Result<(Option<Manifest>, Strin
         }
         (Some(manifest), text)
     };
-    let newest = || settings.checkpoints.newest();
+    let newest = async || confirmed::newest(settings.checkpoints.list().await?, marker);
     Ok(match settings.restore {
         Restore::None => (None, "starting afresh, as asked".to_owned()),
         Restore::Epoch(epoch) => go_on(settings.checkpoints.of_epoch(epoch).await?),
@@ -312,8 +378,8 @@ async fn find_checkpoint(settings: &Settings) -> Result<(Option<Manifest>, Strin
 /// What a checkpoint gives back.
 #[derive(Default)]
 struct Restored {
-    /// Source fingerprint -> partition index -> where it stood.
-    sources: HashMap<String, BTreeMap<u32, SourceReport>>,
+    /// Source fingerprint -> where its partitions stood.
+    sources: HashMap<String, Vec<SourceReport>>,
     /// Operator fingerprint -> table -> blocks.
     states: HashMap<String, BTreeMap<String, Vec<Block>>>,
     /// Sink fingerprint -> what it had prepared.
@@ -321,6 +387,24 @@ struct Restored {
 }
 
 impl Restored {
+    /// Where a partition goes on. By its name: where partitions come and go their numbers change.
+    fn stand(&self, fingerprint: &str, partition: &Partition, source: &dyn Source, node: NodeId) -> Option<SourceReport> {
+        let known = self.sources.get(fingerprint)?;
+        let named: Vec<&SourceReport> = known.iter().filter(|report| report.partition.name == partition.name).collect();
+        let exact = named.iter().find(|report| report.partition.index == partition.index);
+        match (exact, named.as_slice()) {
+            (Some(report), _) | (None, [report]) => Some((*report).clone()),
+            // It has appeared since the checkpoint.
+            _ => source.first_position().map(|position| SourceReport {
+                node,
+                partition: partition.clone(),
+                position: Some(position),
+                watermark: Watermark::MIN,
+                ended: false,
+            }),
+        }
+    }
+
     async fn load(settings: &Settings, graph: &Graph, fingerprints: &[String], manifest: &Manifest) -> Result<Restored> {
         let mut restored = Restored::default();
         let mut homeless = Vec::new();
@@ -332,14 +416,14 @@ impl Restored {
             }
         }
         for entry in &manifest.sources {
-            let mut partitions = BTreeMap::new();
+            let mut partitions = Vec::new();
             for value in &entry.partitions {
                 let mut report: SourceReport = serde_json::from_value(value.clone()).map_err(|e| {
                     Error::corrupt(format!("checkpoint {} does not say where {} stood", manifest.epoch, entry.name)).because(e)
                 })?;
                 // A run that goes on after a finished one looks for what has come since.
                 report.ended &= !manifest.finished;
-                partitions.insert(report.partition.index, report);
+                partitions.push(report);
             }
             if fingerprints.contains(&entry.fingerprint) {
                 restored.sources.insert(entry.fingerprint.clone(), partitions);
@@ -432,7 +516,7 @@ impl Builder<'_> {
                         let (command, commands) = mpsc::channel(COMMANDS);
                         built.commands.push((id, command));
                         let partition = self.partitions[head][task].clone();
-                        let restored = restored.sources.get(&self.fingerprints[head]).and_then(|p| p.get(&partition.index)).cloned();
+                        let restored = restored.stand(&self.fingerprints[head], &partition, source.source.as_ref(), head);
                         let drift = source.time.as_ref().and_then(|t| t.max_drift_micros);
                         let paced = source.time.is_some() && (source.source.bounded() || drift.is_some());
                         let source_task = SourceTask {

@@ -149,6 +149,10 @@ impl SourceTask {
             true => None,
             false => Some(self.source.source.open(&self.partition, state.position.as_ref()).await?),
         };
+        // Where reading began is kept, too: the options may mean another place at the next start.
+        if let (Some(reader), None) = (&reader, &state.position) {
+            state.position = Some(reader.position());
+        }
         let mut ahead: VecDeque<Ahead> = VecDeque::new();
         loop {
             while let Ok(command) = self.commands.try_recv() {
@@ -188,6 +192,7 @@ impl SourceTask {
                             let scanned = scan(&self.source.scan, self.source.time.as_ref(), self.partition.index, &chunk, now_micros())?;
                             self.take(scanned, after, &mut state, &meters)?;
                             self.outlets.flush(&mut self.chain).await?;
+                            self.chain.room().await?;
                         } else {
                             ahead.push_back(Ahead { scanned: self.spawn_scan(chunk), after });
                         }
@@ -210,6 +215,7 @@ impl SourceTask {
                 let scanned = next.scanned.await.map_err(|e| Error::bug(format!("decoding stopped: {e}")))??;
                 self.take(scanned, next.after, &mut state, &meters)?;
                 self.outlets.flush(&mut self.chain).await?;
+                self.chain.room().await?;
             } else if reader.is_none() {
                 return self.finish(state).await;
             } else if let (Some(pace), false) = (&self.pace, may_read) {

@@ -111,6 +111,7 @@ pub async fn run(
                 let (node, slot) = inlets[channel];
                 chain.accept(node, slot, message)?;
                 outlets.flush(&mut chain).await?;
+                chain.room().await?;
             }
             Arrival::Barrier(barrier) => {
                 last_epoch = barrier.epoch;

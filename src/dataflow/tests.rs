@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::coordinator::Ended;
 use super::graph::*;
-use super::pipeline::{Pipeline, Restore, Settings};
+use super::pipeline::{Pipeline, Restore, Settings, Stopper};
 use super::state_limit::OnStateLimit;
 use crate::connector::*;
 use crate::error::{Error, Result};
@@ -302,6 +302,7 @@ fn settings(dir: &std::path::Path, parallelism: usize) -> Settings {
         on_state_limit: OnStateLimit::Stop,
         state_max_bytes: None,
         metrics: Metrics::default(),
+        stop: Stopper::default(),
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod builder;
 mod live;
+mod running;
 mod stored;
 pub mod stream;
 
@@ -18,10 +19,9 @@ use std::time::Duration;
 
 use crate::connector::feed::Feed;
 use crate::connector::registry::Environment;
-use crate::dataflow::coordinator::Ended;
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::live::{LiveSink, publisher};
-use crate::dataflow::pipeline::{self, Pipeline, Restore, Stopper};
+use crate::dataflow::pipeline::{self, Restore, Stopper};
 use crate::error::{Error, Place, Result, did_you_mean};
 use crate::metrics::Metrics;
 use crate::project::{Project, RuleFile, Settings};
@@ -33,6 +33,7 @@ use crate::state::{Checkpoints, SHARDS};
 use crate::table::{LiveSchema, Tables};
 
 pub use builder::Builder;
+pub use running::Running;
 pub use stored::StoredSchema;
 
 /// Everything that a project means, ready to run.
@@ -53,25 +54,6 @@ pub struct Engine {
     checkpoints: Checkpoints,
     graph: Graph,
     dead_letters: Arc<LiveSink>,
-}
-
-/// A running pipeline and what belongs to it.
-pub struct Running {
-    /// What the start found, in a sentence.
-    pub start: String,
-    pipeline: Pipeline,
-}
-
-impl Running {
-    /// A handle that stops it.
-    pub fn stopper(&self) -> Stopper {
-        self.pipeline.stopper()
-    }
-
-    /// Waits for its end.
-    pub async fn wait(self) -> Result<Ended> {
-        self.pipeline.wait().await
-    }
 }
 
 impl Engine {
@@ -161,9 +143,9 @@ impl Engine {
             state_max_bytes: Some(self.settings.state_max.bytes()),
             on_state_limit: self.settings.on_state_limit,
             metrics: self.metrics.clone(),
+            stop: Stopper::default(),
         };
-        let pipeline = Pipeline::start(self.graph.clone(), settings).await?;
-        Ok(Running { start: pipeline.start.clone(), pipeline })
+        Running::start(self.graph.clone(), settings, self.environment.troubles.clone()).await
     }
 
     /// The pipeline's id: the project's name or the file's stem.

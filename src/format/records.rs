@@ -108,6 +108,11 @@ impl EncodedRecords {
         self.values.len()
     }
 
+    /// Bytes of keys and values.
+    pub fn size_bytes(&self) -> usize {
+        self.data.len()
+    }
+
     /// None at all?
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()

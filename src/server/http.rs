@@ -103,7 +103,7 @@ impl IntoResponse for Fault {
             Kind::Unreachable => StatusCode::NOT_FOUND,
             Kind::Fenced => StatusCode::UNAUTHORIZED,
             Kind::Interrupted => StatusCode::REQUEST_TIMEOUT,
-            Kind::Failed | Kind::Corrupt | Kind::Bug => StatusCode::INTERNAL_SERVER_ERROR,
+            Kind::Failed | Kind::Restart | Kind::Corrupt | Kind::Bug => StatusCode::INTERNAL_SERVER_ERROR,
         };
         (status, axum::Json(json!({ "error": self.0.to_string() }))).into_response()
     }

@@ -249,6 +249,7 @@ mod tests {
             sources: vec![],
             operators: vec![operator],
             sinks: vec![],
+            transaction: None,
         };
         checkpoints.write_manifest(&manifest).await.unwrap();
         checkpoints.tidy().await.unwrap();

@@ -32,6 +32,20 @@ pub struct Manifest {
     pub operators: Vec<OperatorEntry>,
     /// What each sink had prepared.
     pub sinks: Vec<SinkEntry>,
+    /// The transaction outside that holds the epoch's rows; the outside knows whether it was committed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub transaction: Option<TransactionEntry>,
+}
+
+/// A transaction outside.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransactionEntry {
+    /// Under which id the outside knows the pipeline.
+    pub id: String,
+    /// The newest epoch that was committed when this checkpoint was made.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub after: Option<u64>,
 }
 
 /// Positions of a source.
@@ -157,6 +171,7 @@ mod tests {
             sources: vec![],
             operators: vec![],
             sinks: vec![],
+            transaction: None,
         }
     }
 

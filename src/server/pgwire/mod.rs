@@ -228,7 +228,7 @@ fn to_wire(error: Error) -> PgWireError {
         Kind::Interrupted => "57014",
         Kind::Corrupt => "XX001",
         Kind::Bug => "XX000",
-        Kind::Failed | Kind::Unreachable | Kind::Fenced => "58000",
+        Kind::Failed | Kind::Restart | Kind::Unreachable | Kind::Fenced => "58000",
     };
     PgWireError::UserError(Box::new(ErrorInfo::new("ERROR".into(), code.into(), error.to_string())))
 }

@@ -1,0 +1,191 @@
+//! Options of `kafka` and `upsert-kafka`: names and values as Flink's.
+
+use std::collections::BTreeMap;
+
+/// `'connector'='kafka'` and `'upsert-kafka'`, beside the formats (`'format'` or `'value.format'`, `'key.format'`) with
+/// their own options and `properties.*`, which go to the client library (librdkafka) as they are.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaOptions {
+    /// The topic; as a source also a list, `a;b`.
+    #[serde(default)]
+    pub topic: Option<String>,
+
+    /// As a source: a regular expression that the whole name of a topic must match. Topics made later are found.
+    #[serde(rename = "topic-pattern", default)]
+    pub topic_pattern: Option<String>,
+
+    /// Where reading begins when no checkpoint says otherwise.
+    #[serde(rename = "scan.startup.mode", default)]
+    pub startup: Startup,
+
+    /// With mode `specific-offsets`: `partition:0,offset:42;partition:1,offset:300`. Others are read from their start.
+    #[serde(rename = "scan.startup.specific-offsets", default)]
+    pub startup_offsets: Option<String>,
+
+    /// With mode `timestamp`: milliseconds since 1970; reading begins at the first record at or after it.
+    #[serde(rename = "scan.startup.timestamp-millis", default)]
+    pub startup_timestamp_ms: Option<i64>,
+
+    /// Where reading ends.
+    #[serde(rename = "scan.bounded.mode", default)]
+    pub bounded: Bounded,
+
+    /// With mode `specific-offsets`: the offsets before which reading ends, written as those of the start.
+    #[serde(rename = "scan.bounded.specific-offsets", default)]
+    pub bounded_offsets: Option<String>,
+
+    /// With mode `timestamp`: milliseconds since 1970; reading ends before the first record at or after it.
+    #[serde(rename = "scan.bounded.timestamp-millis", default)]
+    pub bounded_timestamp_ms: Option<i64>,
+
+    /// How often to look for new partitions and topics while running; `0` = never.
+    #[serde(
+        rename = "scan.topic-partition-discovery.interval",
+        default = "five_minutes",
+        deserialize_with = "crate::time::deserialize_micros"
+    )]
+    pub discovery_micros: i64,
+
+    /// What to do when records were removed (by retention) before they were read.
+    #[serde(rename = "scan.on-retention-gap", default)]
+    pub on_gap: OnGap,
+
+    /// How long to try to reach the brokers at the start.
+    #[serde(rename = "connect.timeout", default = "thirty_seconds", deserialize_with = "crate::time::deserialize_micros")]
+    pub connect_timeout_micros: i64,
+
+    /// Columns that make the key, separated by `;`.
+    #[serde(rename = "key.fields", default)]
+    pub key_fields: Option<String>,
+
+    /// What the names of the key's columns begin with in the table and not in the key.
+    #[serde(rename = "key.fields-prefix", default)]
+    pub key_fields_prefix: Option<String>,
+
+    /// Are the key's columns in the value, too?
+    #[serde(rename = "value.fields-include", default)]
+    pub value_fields: ValueFields,
+
+    /// As a sink: to which partition a record goes.
+    #[serde(rename = "sink.partitioner", default)]
+    pub partitioner: Partitioning,
+
+    /// As a sink: what is promised.
+    #[serde(rename = "sink.delivery-guarantee", default)]
+    pub guarantee: Guarantee,
+
+    /// With `exactly-once`: the transactional id is this and the pipeline's name. Default: `eagre`.
+    #[serde(rename = "sink.transactional-id-prefix", default)]
+    pub transactional_id_prefix: Option<String>,
+}
+
+/// Where reading begins.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Startup {
+    /// At the first record still there.
+    EarliestOffset,
+    /// Behind the last record there is.
+    LatestOffset,
+    /// Where the group of `properties.group.id` stands; where it stands nowhere, `properties.auto.offset.reset` decides.
+    #[default]
+    GroupOffsets,
+    /// At a time.
+    Timestamp,
+    /// At offsets, each partition its own.
+    SpecificOffsets,
+}
+
+/// Where reading ends.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bounded {
+    /// Never.
+    #[default]
+    Unbounded,
+    /// At the last record there is when reading begins.
+    LatestOffset,
+    /// Where the group stands when reading begins.
+    GroupOffsets,
+    /// At a time.
+    Timestamp,
+    /// At offsets, each partition its own.
+    SpecificOffsets,
+}
+
+/// What to do when records were removed before they were read.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnGap {
+    /// Stop.
+    #[default]
+    Fail,
+    /// Go on at the first record still there; the missing ones are counted in `eagre_source_gap_records_total`.
+    Earliest,
+}
+
+/// Are the key's columns in the value?
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ValueFields {
+    /// Yes.
+    #[default]
+    All,
+    /// No.
+    ExceptKey,
+}
+
+/// To which partition a record goes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Partitioning {
+    /// By the hash of its key, as Java clients do it (murmur2); without a key in turns.
+    #[default]
+    Default,
+    /// Each writer to one partition.
+    Fixed,
+    /// In turns, key or not.
+    RoundRobin,
+}
+
+/// What a sink promises.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guarantee {
+    /// Each row once, visible to readers of committed records with its checkpoint.
+    ExactlyOnce,
+    /// Each row; after a restart some may come again.
+    #[default]
+    AtLeastOnce,
+    /// Rows may be lost.
+    None,
+}
+
+fn five_minutes() -> i64 {
+    300_000_000
+}
+
+fn thirty_seconds() -> i64 {
+    30_000_000
+}
+
+/// Reads `partition:0,offset:42;partition:1,offset:300`.
+pub fn parse_offsets(option: &str, text: &str) -> Result<BTreeMap<i32, i64>, String> {
+    let one = |part: &str| -> Option<(i32, i64)> {
+        let (partition, offset) = part.trim().split_once(',')?;
+        let partition = partition.trim().strip_prefix("partition:")?.trim().parse().ok()?;
+        Some((partition, offset.trim().strip_prefix("offset:")?.trim().parse().ok()?))
+    };
+    let parts = text.split(';').filter(|part| !part.trim().is_empty());
+    parts
+        .map(|part| {
+            one(part).ok_or_else(|| format!("'{option}': '{part}' does not read; expected 'partition:0,offset:42;partition:1,offset:300'"))
+        })
+        .collect()
+}
+
+/// The parts of a list `a;b`.
+pub fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(';').map(str::trim).filter(|part| !part.is_empty())
+}
