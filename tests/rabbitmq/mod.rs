@@ -3,7 +3,6 @@
 mod broken;
 mod killed;
 mod outside;
-mod redelivered;
 mod restarts;
 mod roundtrip;
 
@@ -64,13 +63,19 @@ impl Job {
     }
 
     pub fn start(&self) -> Running<'_> {
-        Running { job: self, child: self.command().spawn().unwrap() }
+        let started = self.starts();
+        Running { job: self, child: self.command().spawn().unwrap(), started }
     }
 
     /// Runs until it fails by itself: exit code and what it says.
     pub fn fails(&self) -> (i32, String) {
         let done = self.command().stderr(Stdio::piped()).output().unwrap();
         (done.status.code().unwrap_or(-1), String::from_utf8_lossy(&done.stderr).into_owned())
+    }
+
+    /// How often it has come as far as opening its doors.
+    fn starts(&self) -> usize {
+        self.said().matches("tables: psql").count()
     }
 
     pub fn said(&self) -> String {
@@ -100,6 +105,8 @@ fn lines(dir: &Path) -> Vec<String> {
 pub struct Running<'a> {
     job: &'a Job,
     child: Child,
+    /// Starts of the job before this one.
+    started: usize,
 }
 
 impl Running<'_> {
@@ -109,8 +116,9 @@ impl Running<'_> {
         self.child.wait().unwrap();
     }
 
-    /// Stops in order; the exit code.
+    /// Stops in order, once it runs; the exit code.
     pub fn stop(mut self) -> i32 {
+        self.until("it runs", |running| running.job.starts() > running.started);
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         self.child.wait().unwrap().code().unwrap_or(-1)

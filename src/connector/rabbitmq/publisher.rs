@@ -3,10 +3,12 @@
 //! A thread of its own with a runtime of its own: commits come from where nothing may wait, and the heartbeats of the
 //! connection go on between them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use futures::StreamExt;
+use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ExchangeKind};
@@ -124,11 +126,38 @@ struct Publishing {
 
 /// What became of a message.
 enum Fate {
-    Routed,
-    /// The exchange knew no queue for it.
-    Unroutable,
+    /// Taken by the broker: routed, or among the messages that it gave back.
+    Taken,
     /// Not known, or refused by the broker: to be published again.
     Again(Option<lapin::Error>),
+}
+
+/// Messages that the broker gave back because it knew no queue for them: routing key, message id and payload, and how
+/// many of them. By what they are: one confirmation may stand for many messages, so that it does not say which.
+#[derive(Debug, Default)]
+struct GivenBack(HashMap<(String, String, Vec<u8>), usize>);
+
+impl GivenBack {
+    fn add(&mut self, message: &BasicReturnMessage) {
+        let delivery = &message.delivery;
+        let id = delivery.properties.message_id().as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
+        *self.0.entry((delivery.routing_key.as_str().to_owned(), id, delivery.data.clone())).or_default() += 1;
+    }
+
+    /// Was a message like this one given back? It is taken out.
+    fn take(&mut self, key: &str, message: &Message) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let like = (key.to_owned(), message.head.message_id.clone(), message.payload.clone());
+        match self.0.get_mut(&like) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Publishing {
@@ -260,27 +289,41 @@ impl Publishing {
             let properties = properties_of(message, instead.map(|_| self.target.exchange.as_str()))?;
             going.push(channel.basic_publish(exchange.clone(), key, options, &message.payload, properties));
         }
+        let given_back = Mutex::new(GivenBack::default());
         let fates: Vec<Fate> = futures::stream::iter(going)
-            .map(|publish| async move {
+            .map(|publish| async {
                 let confirmed = match publish.await {
                     Ok(confirm) => confirm.await,
                     Err(error) => Err(error),
                 };
                 match confirmed {
-                    Ok(Confirmation::Ack(None)) => Fate::Routed,
-                    Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => Fate::Unroutable,
-                    Ok(Confirmation::Nack(None) | Confirmation::NotRequested) => Fate::Again(None),
+                    Ok(Confirmation::Ack(returned)) => {
+                        returned.iter().for_each(|message| given_back.lock().add(message));
+                        Fate::Taken
+                    }
+                    Ok(Confirmation::Nack(returned)) => {
+                        returned.iter().for_each(|message| given_back.lock().add(message));
+                        Fate::Again(None)
+                    }
+                    Ok(Confirmation::NotRequested) => Fate::Again(None),
                     Err(error) => Fate::Again(Some(error)),
                 }
             })
             .buffered(UNDER_WAY)
             .collect()
             .await;
+        let mut given_back = given_back.into_inner();
+        if fates.iter().all(|fate| matches!(fate, Fate::Taken)) {
+            // Those that no confirmation brought along.
+            let rest = channel.wait_for_confirms().await.map_err(|e| self.broker.fault(e))?;
+            rest.iter().for_each(|message| given_back.add(message));
+        }
         let mut fault = None;
+        let own_key = instead.and_then(|(_, key)| key);
         for (message, fate) in std::mem::take(batch).into_iter().zip(fates) {
             match fate {
-                Fate::Routed => {}
-                Fate::Unroutable => unroutable.push(message),
+                Fate::Taken if given_back.take(own_key.unwrap_or(&message.head.routing_key), &message) => unroutable.push(message),
+                Fate::Taken => {}
                 Fate::Again(error) => {
                     fault = fault.or(error);
                     batch.push(message);
