@@ -72,7 +72,7 @@ fn column(name: &str) -> DecodeColumn {
 
 fn decoder(format: &str, first: &[&str], rest: &[&str]) -> DecoderRef {
     let columns = |names: &[&str]| names.iter().map(|name| column(name)).collect();
-    let payload = FIELDS.map(str::to_owned).to_vec();
+    let payload = FIELDS.map(|name| column(name).field).to_vec();
     let spec = DecodeSpec { first: columns(first), rest: columns(rest), offsets: false, payload };
     FormatConfig::from_options(format, &mut BTreeMap::new()).unwrap().decoder(spec).unwrap()
 }

@@ -113,8 +113,7 @@ impl Bench {
     }
 
     fn results(&self) -> BTreeMap<&'static str, Vec<String>> {
-        let dropped: i64 =
-            self.engine.metrics().values().iter().filter(|(n, ..)| n == "eagre_rows_dropped_total").map(|(.., n)| *n as i64).sum();
+        let dropped: i64 = self.engine.metrics().values().iter().filter(|(n, ..)| n == "eagre_rows_dropped_total").map(|(.., n)| *n).sum();
         assert_eq!(dropped, 0, "no row is late");
         let snapshot = self.engine.tables().snapshot();
         let rows_of = |view: &str| {

@@ -119,7 +119,7 @@ impl Bench {
 
     fn alerts(&self, table: &str) -> Vec<serde_json::Value> {
         let snapshot = self.engine.tables().snapshot();
-        let Ok(table) = snapshot.table(table) else { return Vec::new() };
+        let Some(table) = snapshot.table(table) else { return Vec::new() };
         let mut rows = Vec::new();
         for batch in table.batches().unwrap() {
             let mut text = Vec::new();

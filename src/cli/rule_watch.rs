@@ -32,8 +32,8 @@ impl RuleWatch {
         }
         let told = move |event: notify::Result<notify::Event>| {
             // One piece of news stands for any number of changes; what is no change of content is no news.
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                drop(sender.try_send(()));
+            if event.is_ok_and(|event| !event.kind.is_access()) && sender.try_send(()).is_err() {
+                tracing::trace!("changed rules are waiting to be read already");
             }
         };
         let begun = notify::recommended_watcher(told).and_then(|mut watcher| {

@@ -3,8 +3,15 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
+
+/// A process that this one is just starting holds copies of all its files until it runs: a lock that was given back may
+/// still be seen for a moment. So it is tried this often …
+const TRIES: u32 = 20;
+/// … with this much time between.
+const BETWEEN: Duration = Duration::from_millis(10);
 
 /// The lock; given back when dropped, and by the system when the process dies.
 #[derive(Debug)]
@@ -23,7 +30,15 @@ impl OwnerLock {
             .truncate(false)
             .open(&path)
             .map_err(|e| Error::unreachable(format!("cannot open {}", path.display())).because(e))?;
-        match file.try_lock() {
+        let mut locked = file.try_lock();
+        for _ in 1..TRIES {
+            if !matches!(locked, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(BETWEEN);
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut owner = String::new();

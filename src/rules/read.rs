@@ -273,7 +273,7 @@ tests:
         let MatchText::Count(count) = &rule.matching else { panic!() };
         assert_eq!((count.sliding.over_micros, count.limit.comparison), (3_600_000_000, Comparison::MoreThan));
         assert_eq!(rule.emit.data[1].1.text, "count()");
-        assert_eq!(rule.emit.data[1].1.place.to_string(), "v.yaml:6:108");
+        assert_eq!(rule.emit.data[1].1.place.to_string(), "v.yaml:6:109");
     }
 
     #[test]

@@ -46,14 +46,6 @@ pub struct Names<'a> {
     pub expressions: &'a Expressions<'a>,
 }
 
-/// Syntax over the columns of the input and those that are bound behind them.
-pub struct Bound {
-    /// The expression.
-    pub syntax: Expr,
-    /// What `$0`, `$1`, … are.
-    pub bindings: Vec<Binding>,
-}
-
 impl Names<'_> {
     /// A condition as the operator wants it.
     pub fn condition(&self, text: &Text) -> Result<Condition> {
@@ -117,8 +109,8 @@ fn in_text(error: Error, text: &Text) -> Error {
     Error::new(error.kind(), format!("'{}': {}", text.text, error.message())).at(text.place.clone())
 }
 
-/// Quotes that no text can have: marks names that are replaced already.
-const REPLACED: char = '\u{1}';
+/// Quotes that the dialect does not know: they mark names that are replaced already.
+const REPLACED: char = '[';
 
 fn quoted(name: String) -> Expr {
     Expr::Identifier(Ident { value: name, quote_style: Some(REPLACED), span: Span::empty() })

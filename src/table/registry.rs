@@ -118,7 +118,7 @@ impl Tables {
         let mut tables = self.inner.tables.lock();
         let handed_over = self.inner.handed_over.lock().remove(&spec.name);
         match tables.get(&spec.name) {
-            Some(table) if handed_over && table.spec == spec => return Ok(table.clone()),
+            Some(table) if handed_over && *table.spec == spec => return Ok(table.clone()),
             Some(_) if !handed_over => return Err(Error::input(format!("table {} exists already", spec.name))),
             _ => {}
         }

@@ -55,6 +55,7 @@ fn spec(finds: Vec<Find>, order: Order, bounds: Bounds) -> PatternSpec {
         Rule { emit: emission(&schema(), &name, "match"), name, find, on_timeout: None, bounds }
     };
     PatternSpec {
+        group: None,
         input: schema(),
         keys: vec![3],
         time: 4,

@@ -154,7 +154,7 @@ mod tests {
     #[tokio::test]
     async fn records_are_kept_by_fields_of_their_values_and_by_what_is_around_them() {
         assert_eq!(offsets("amount > 10").await, [2]);
-        assert_eq!(offsets("user LIKE '%n%' OR \"offset\" = 3").await, [1, 3]);
+        assert_eq!(offsets("\"user\" LIKE '%n%' OR \"offset\" = 3").await, [1, 3]);
         assert_eq!(offsets("key IS NULL").await, [2, 3]);
         assert_eq!(offsets("tags['vip']").await, [2]);
         assert_eq!(offsets("nothing IS NULL").await, [1, 2, 3]);

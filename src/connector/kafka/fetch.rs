@@ -29,6 +29,7 @@ pub struct Fetch {
     taken: Vec<*mut c::rd_kafka_message_t>,
     next: usize,
     /// Wakes when the queue is no longer empty. Boxed: the library holds its address.
+    #[expect(clippy::redundant_allocation, reason = "the library holds the address of the handle itself")]
     filled: Box<Arc<Notify>>,
     /// The queue belongs to it.
     consumer: Arc<BaseConsumer<Cluster>>,

@@ -7,7 +7,7 @@
 //! ```
 //! Always holds: a message is acknowledged only when a confirmed checkpoint covers it; a message that is published is
 //! confirmed and routed to a queue, or it is an error (or goes to the dead-letter exchange). A connection that breaks is
-//! opened again in the background ([`away`]); barriers go on meanwhile. Read `queue_reader.rs` first.
+//! opened again in the background (`away.rs`); barriers go on meanwhile. Read `queue_reader.rs` first.
 
 mod away;
 mod connection;

@@ -112,7 +112,9 @@ impl Registry {
                     }
                     Err(_) => {}
                 }
-                pauses.next().copied().map(std::thread::sleep);
+                if let Some(pause) = pauses.next() {
+                    std::thread::sleep(*pause);
+                }
             }
         };
         // Decoding runs among other tasks: they are not to wait.

@@ -1,5 +1,5 @@
 //! MATCH_RECOGNIZE as a spec: a regular expression over the rows of a partition, what its variables must be, and what is
-//! said of a match; and its compilation to a program for [`row_matches`](super::row_matches).
+//! said of a match; and its compilation to a program for `row_matches.rs`.
 //!
 //! ```text
 //!  A B+? | C   ─▶   0 split 1 5    1 label A    2 label B    3 split 6 2 (reluctant: out first)    5 label C    6 accept

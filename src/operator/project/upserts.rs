@@ -115,10 +115,8 @@ impl Operator for ProjectUpserts {
             // What the row is now cannot be said: it is refused, and what it was is gone.
             out.refuse_failed(&living, &failures)?;
             let failed: Vec<u32> = failures.iter().map(|(row, _)| row).collect();
-            let mut place = 0;
-            for stays in stays.iter_mut().filter(|stays| **stays) {
+            for (place, stays) in (0..).zip(stays.iter_mut().filter(|stays| **stays)) {
                 *stays = !failed.contains(&place);
-                place += 1;
             }
         };
         let options = RecordBatchOptions::new().with_row_count(Some(count));

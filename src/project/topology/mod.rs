@@ -11,7 +11,7 @@
 //! topics: { metrics: { partitions: 4, retention: 30 d } }
 //! ```
 //! Documents divided by `---` belong to one broker each kind; `broker:` names one of `eagre.yaml`, where it has several,
-//! or `log`. Comes in: a text. Goes out: a [`Topology`] whose every part knows its place. Read `read.rs`, then `lint.rs`.
+//! or `log`. Comes in: a text. Goes out: a topology whose every part knows its place. Read `read.rs`, then `lint.rs`.
 
 mod lint;
 mod read;
@@ -58,7 +58,8 @@ impl Document {
 
     /// Does it name anything of Kafka's?
     pub fn is_kafka(&self) -> bool {
-        !self.is_log() && !(self.topics.is_empty() && self.producer.is_empty() && self.consumer.is_empty())
+        let named = !self.topics.is_empty() || !self.producer.is_empty() || !self.consumer.is_empty();
+        named && !self.is_log()
     }
 }
 
