@@ -285,8 +285,6 @@ pub struct EmitText {
     pub subject: Option<Text>,
     /// Name and expression of each field.
     pub data: Vec<(Text, Text)>,
-    /// The topic, if it is not the project's.
-    pub topic: Option<Text>,
 }
 
 /// `mode`.

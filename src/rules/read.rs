@@ -178,7 +178,9 @@ pub(super) fn emit(node: &Node, what: &str, faults: &mut Vec<Error>) -> Option<E
     let mut fields = Fields::of(node, what.clone(), faults)?;
     let event_type = fields.need("type", faults).and_then(|node| one_text(node, "the alert's type", faults));
     let subject = expression(&mut fields, "subject", faults);
-    let topic = expression(&mut fields, "topic", faults);
+    if let Some(topic) = fields.take("topic") {
+        faults.push(topic.fault(format!("{what}: 'topic' is not supported yet; alerts are rows of the live table 'alerts'")));
+    }
     let data = match fields.take("data") {
         None => Vec::new(),
         Some(Node { value: Value::Map(entries), .. }) => entries
@@ -194,7 +196,7 @@ pub(super) fn emit(node: &Node, what: &str, faults: &mut Vec<Error>) -> Option<E
         }
     };
     fields.close(faults);
-    Some(EmitText { event_type: event_type?, subject, data, topic })
+    Some(EmitText { event_type: event_type?, subject, data })
 }
 
 /// A text with its place.
