@@ -205,6 +205,7 @@ mod attached_window;
 mod count_distinct;
 pub mod event_time;
 pub mod expressions;
+pub mod frame;
 mod group_table;
 mod identity;
 pub mod interval_join;

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use arrow::array::ArrayRef;
 use arrow::datatypes::FieldRef;
 
-use super::column::{Column, SortedRows};
-use super::held::{Held, Place};
 use crate::error::{Error, Result};
+use crate::operator::frame::column::{Column, SortedRows};
+use crate::operator::frame::held::{Held, Place};
 
 /// One LAG.
 pub(super) struct Lag {

@@ -6,17 +6,10 @@
 //!                                                                              ▼
 //!                                                                           history: what a restore feeds to the frames again
 //! ```
-//! Rows of one time see one result where the frame goes by RANGE. Read `column.rs`, then `fold.rs`.
+//! Rows of one time see one result where the frame goes by RANGE. Read `frame/column.rs`, then `frame/fold.rs`.
 
-mod choose;
-mod column;
-mod count;
-mod fold;
-mod general;
-mod held;
 mod history;
 mod lag;
-mod nth;
 mod rank;
 mod row_number;
 mod running;
@@ -32,17 +25,18 @@ use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
-use self::choose::{column_of, filter_as_null, is_slow, needs_no_argument};
-use self::column::{Column, SortedRows};
 use self::history::{Parts, RangeHistory, RowsHistory, history_schema, parts};
 use self::lag::Lag;
-use self::nth::Nth;
 use self::rank::Rank;
 use self::row_number::RowNumber;
 use self::running::{Running, running_schema};
 use crate::error::Result;
 use crate::operator::event_time::{micros, refuse_late, refuse_null_times};
 use crate::operator::expressions::{Failures, evaluate};
+use crate::operator::frame::choose::{column_of, filter_as_null, is_slow, needs_no_argument};
+use crate::operator::frame::column::{Column, SortedRows, Ties};
+use crate::operator::frame::nth::Nth;
+use crate::operator::frame::{Frame, WhichRow};
 use crate::operator::identity::{aggregate_identity, expr_identity, types_identity};
 use crate::operator::kept_mark::KeptMark;
 use crate::operator::keys::{KeyIndex, NullKeys};
@@ -50,31 +44,6 @@ use crate::operator::pending::Pending;
 use crate::operator::{Distribution, Input, OUTPUT_ROWS, Operator, OperatorSpec, Output};
 use crate::state::StateHandles;
 use crate::time::Watermark;
-
-/// How far a frame reaches back from the current row; it always ends at the current row (Flink's rule).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Frame {
-    /// All earlier rows of the key, and ties of the current one.
-    RangeUnbounded,
-    /// Rows whose event time is at most this many microseconds earlier (inclusive), and ties.
-    Range(i64),
-    /// All earlier rows of the key, by row.
-    RowsUnbounded,
-    /// This many earlier rows and the current one.
-    Rows(u64),
-}
-
-impl Frame {
-    /// A function over it, in words.
-    fn text(self, call: &str) -> String {
-        match self {
-            Frame::RangeUnbounded => format!("{call} range unbounded"),
-            Frame::Range(micros) => format!("{call} range {micros} us"),
-            Frame::RowsUnbounded => format!("{call} rows unbounded"),
-            Frame::Rows(before) => format!("{call} rows {before}"),
-        }
-    }
-}
 
 /// One `agg(…) OVER (…)`.
 #[derive(Debug, Clone)]
@@ -117,15 +86,6 @@ pub enum OverFunction {
         /// What there is where no row is that far back; of the value's type.
         default: ScalarValue,
     },
-}
-
-/// A row of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhichRow {
-    /// Counted from the first, which is 1.
-    FromFirst(u64),
-    /// The last.
-    Last,
 }
 
 /// Describes OVER columns that share PARTITION BY and ORDER BY, over one input.
@@ -368,7 +328,7 @@ fn replay(rows: &RecordBatch, keys: usize, kept: Kept, columns: &mut [Computed],
     let Parts { keys, times, mut args } = parts(rows, keys);
     let mut slots = Vec::new();
     index.intern(keys, rows.num_rows(), &mut slots)?;
-    let sorted = SortedRows { times, slots: &slots, slot_count: index.len() };
+    let sorted = SortedRows { times, slots: &slots, slot_count: index.len(), ties: Ties::Together };
     for column in columns.iter_mut().filter(|column| column.kept == kept) {
         let (own, rest) = args.split_at(column.args.len());
         column.column.compute(&sorted, own)?;
@@ -473,7 +433,7 @@ impl Over {
         let keys: Vec<ArrayRef> = self.keys.iter().map(|key| rows.column(*key).clone()).collect();
         let mut slots = Vec::new();
         self.index.intern(&keys, rows.num_rows(), &mut slots)?;
-        let sorted = SortedRows { times, slots: &slots, slot_count: self.index.len() };
+        let sorted = SortedRows { times, slots: &slots, slot_count: self.index.len(), ties: Ties::Together };
         let mut results = rows.columns().to_vec();
         let mut range_args = Vec::new();
         let mut rows_args = Vec::new();

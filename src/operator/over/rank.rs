@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 
-use super::column::{Column, SortedRows};
 use crate::error::Result;
+use crate::operator::frame::column::{Column, SortedRows};
 
 /// What is known of a key.
 #[derive(Clone, Copy, Default)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 
-use super::column::Column;
 use crate::error::Result;
+use crate::operator::frame::column::Column;
 use crate::operator::keys::KeyIndex;
 use crate::state::BlockTable;
 

@@ -11,8 +11,9 @@ use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFuncti
 use datafusion::physical_expr::expressions::{Column, binary, lit};
 use proptest::prelude::*;
 
-use super::{Frame, OverColumn, OverFunction, OverSpec, WhichRow};
+use super::{OverColumn, OverFunction, OverSpec};
 use crate::operator::OperatorSpec as _;
+use crate::operator::frame::{Frame, WhichRow};
 use crate::operator::testing::{Step, WAYS, batch, check, rows_of, run as run_steps, schema};
 use crate::time::{MICROS_PER_SECOND, Watermark};
 

@@ -290,6 +290,8 @@ struct Head {
     until: Option<Formula>,
     /// Limit to the event before.
     gap: Option<i64>,
+    /// Negations before the group: they guard up to the first event that it takes, whichever of its steps that is for.
+    guards: Vec<Guard>,
 }
 
 struct Maker {
@@ -362,7 +364,7 @@ impl Maker {
         for at in (0..steps.len()).rev() {
             let step = steps[at].step;
             let following = steps.get(at + 1).map(|next| next.step).or(following);
-            let guards = self.guards(&steps[..at]);
+            let guards = self.guards(&steps[..at], head);
             match step.link {
                 Link::Not => {
                     // Between positive steps it is part of the edges of its neighbours.
@@ -394,17 +396,18 @@ impl Maker {
         sink
     }
 
-    /// The negations that guard a step: those before it, back to a step that cannot be left out.
-    fn guards(&mut self, before: &[Numbered<'_>]) -> Vec<Guard> {
+    /// The negations that guard a step: those before it, back to a step that cannot be left out, which may be outside its group.
+    fn guards(&mut self, before: &[Numbered<'_>], head: Option<&Head>) -> Vec<Guard> {
         let mut guards = Vec::new();
         for numbered in before.iter().rev() {
             let step = numbered.step;
             match step.link {
                 Link::Not => guards.push(self.guard(step)),
                 _ if step.optional || step.times.from == 0 => {}
-                _ => break,
+                _ => return guards,
             }
         }
+        guards.extend(head.into_iter().flat_map(|head| head.guards.iter().cloned()));
         guards
     }
 
@@ -653,14 +656,20 @@ impl Step1<'_, '_, '_> {
         let action = Action::Take(self.numbered.label, self.inner_gap());
         let looping = self.maker.state(Kind::Open);
         if self.step().greedy {
+            // Left out as a whole, the step leads to `original`: with its guards.
+            let guarded = original != sink;
             if until.is_some() {
                 let copy = self.maker.copy(sink);
-                self.greedy_copy = Some((original, copy));
+                let left_out = if guarded { self.maker.copy(original) } else { copy };
+                self.greedy_copy = Some((original, left_out));
                 self.maker.edge(looping, Action::Proceed, copy, until.clone().unwrap_or(Formula::True));
             }
             self.maker.edge(looping, Action::Proceed, sink, Formula::True.unless(until.as_ref()));
             let taken = self.take();
             self.keep_from(sink, &taken);
+            if guarded {
+                self.keep_from(original, &taken);
+            }
         } else {
             self.maker.edge(looping, Action::Proceed, sink, Formula::True);
         }
@@ -705,7 +714,9 @@ impl Step1<'_, '_, '_> {
             (Some(own), Some(outer)) => Some(own.not().and(outer.not()).not()),
             (own, outer) => own.or(outer),
         };
-        Head { link: if first { own } else { inner }, skippable, until, gap: if first { self.outer_gap() } else { self.inner_gap() } }
+        let guards = if first { self.place.guards.to_vec() } else { Vec::new() };
+        let (link, gap) = if first { (own, self.outer_gap()) } else { (inner, self.inner_gap()) };
+        Head { link, skippable, until, gap, guards }
     }
 
     /// One run through a group.

@@ -40,7 +40,8 @@ fn is_of(labels: &Labels, label: u16) -> bool {
     labels.as_ref().is_none_or(|labels| labels.contains(&(label as usize)))
 }
 
-fn columns_of<'a>(exprs: impl IntoIterator<Item = &'a Arc<dyn PhysicalExpr>>) -> Vec<usize> {
+/// The columns that expressions read, each once.
+pub(super) fn columns_of<'a>(exprs: impl IntoIterator<Item = &'a Arc<dyn PhysicalExpr>>) -> Vec<usize> {
     let mut columns: Vec<usize> = exprs.into_iter().flat_map(collect_columns).map(|column| column.index()).collect();
     columns.sort_unstable();
     columns.dedup();
@@ -174,13 +175,6 @@ impl BoundCondition {
         });
         let bound = self.binder.bind(&events.collect::<Result<Vec<_>>>()?, taken, &[], rows)?;
         truth(&self.expr, &bound)
-    }
-
-    /// Its value where the last of the taken events is the tried one.
-    pub(super) fn evaluate_last(&self, taken: &[&[(u16, Handle)]], rows: &KeptRows) -> Result<BooleanArray> {
-        let last: Vec<Handle> = taken.iter().map(|taken| taken.last().map_or(NO_ROW, |(_, handle)| *handle)).collect();
-        let events = rows.gather_columns(&last, &self.columns)?;
-        truth(&self.expr, &self.binder.bind(events.columns(), taken, &[], rows)?)
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Counts {
     /// Does the row of a match tell more than the last event?
     wants_events: bool,
     keys: HashMap<u32, Window, RandomState>,
+    /// In all windows.
+    events: usize,
 }
 
 impl Counts {
@@ -67,6 +69,7 @@ impl Counts {
             most: if count.each { usize::MAX } else { usize::try_from(enough).unwrap_or(usize::MAX) },
             wants_events: !rule.emit.bindings.is_empty(),
             keys: HashMap::with_hasher(RandomState::with_seeds(21, 22, 23, 24)),
+            events: 0,
         })
     }
 
@@ -87,6 +90,7 @@ impl Counts {
             && (old <= start || window.events.len() >= self.most)
         {
             window.events.pop_front();
+            self.events -= 1;
             held &= !window.events.is_empty() || old > start;
             if event != NO_ROW {
                 shared.kept.release(event);
@@ -94,6 +98,7 @@ impl Counts {
         }
         let event = if self.wants_events { shared.kept.keep(row, time) } else { NO_ROW };
         window.events.push_back((time, event));
+        self.events += 1;
         let count = window.events.len() as u64;
         let holds = match self.compare {
             Compare::MoreThan(n) => count > n,
@@ -133,13 +138,19 @@ impl Executor for Counts {
             shared.timers.set(Timer { at: last.saturating_add(self.over), rule: self.rule, slot });
             return Ok(());
         }
-        for (_, event) in entry.remove().events {
+        let window = entry.remove();
+        self.events -= window.events.len();
+        for (_, event) in window.events {
             if event != NO_ROW {
                 shared.kept.release(event);
             }
         }
         shared.release(slot);
         Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.keys.len() * size_of::<(u32, Window)>() + self.events * size_of::<(i64, Handle)>()
     }
 
     fn slots(&self) -> Vec<u32> {
@@ -191,6 +202,7 @@ impl Executor for Counts {
         let last = window.events.back().map_or(i64::MIN, |(time, _)| *time);
         shared.hold(slot);
         shared.timers.set(Timer { at: last.saturating_add(self.over), rule: self.rule, slot });
+        self.events += window.events.len();
         self.keys.insert(slot, window);
         Ok(())
     }

@@ -1,5 +1,8 @@
 //! What the operator and the executors of rules say to each other.
 
+use std::collections::HashMap;
+
+use ahash::RandomState;
 use arrow::array::RecordBatch;
 
 use crate::error::Result;
@@ -85,6 +88,9 @@ pub(super) trait Executor: Send {
     /// Event time has come to `now`: what the key of `slot` waits for may be due.
     fn on_timer(&mut self, slot: u32, now: i64, shared: &mut Shared<'_>) -> Result<()>;
 
+    /// Memory of its state, without the kept events, in bytes, about; cheap.
+    fn bytes(&self) -> usize;
+
     /// The keys with state, ascending.
     fn slots(&self) -> Vec<u32>;
 
@@ -95,12 +101,18 @@ pub(super) trait Executor: Send {
     fn load(&mut self, slot: u32, from: &mut Loaded<'_>, shared: &mut Shared<'_>) -> Result<()>;
 }
 
+/// The events of a key that are saved with it, each once: its number is its position.
+#[derive(Debug, Default)]
+pub(super) struct SavedEvents {
+    pub(super) handles: Vec<Handle>,
+    numbers: HashMap<Handle, i64, RandomState>,
+}
+
 /// The state of one rule and key as numbers.
 pub(super) struct Saved<'a> {
     /// The numbers so far.
     pub(super) words: Vec<i64>,
-    /// The events of the key that are saved with it; a handle's number is its position.
-    pub(super) events: &'a mut Vec<Handle>,
+    pub(super) events: &'a mut SavedEvents,
 }
 
 impl Saved<'_> {
@@ -111,12 +123,12 @@ impl Saved<'_> {
 
     /// Writes an event.
     pub(super) fn event(&mut self, handle: Handle) {
-        let known = self.events.iter().rposition(|other| *other == handle);
-        let number = known.unwrap_or_else(|| {
-            self.events.push(handle);
-            self.events.len() - 1
+        let SavedEvents { handles, numbers } = &mut *self.events;
+        let number = *numbers.entry(handle).or_insert_with(|| {
+            handles.push(handle);
+            handles.len() as i64 - 1
         });
-        self.words.push(number as i64);
+        self.words.push(number);
     }
 }
 

@@ -35,6 +35,14 @@ struct Kept {
 struct Piece {
     rows: RecordBatch,
     held: usize,
+    bytes: usize,
+}
+
+impl Piece {
+    fn new(rows: RecordBatch, held: usize) -> Self {
+        let bytes = rows.get_array_memory_size();
+        Piece { rows, held, bytes }
+    }
 }
 
 /// Kept events.
@@ -68,6 +76,11 @@ impl KeptRows {
             held: 0,
             total: 0,
         }
+    }
+
+    /// Schema of the events: the input's, all nullable.
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     /// Rows of `batch` may be kept from here on.
@@ -108,7 +121,7 @@ impl KeptRows {
         let Some((rows, number)) = &mut self.current else { return 0 };
         *number.get_or_insert_with(|| {
             self.total += rows.num_rows();
-            let piece = Some(Piece { rows: rows.clone(), held: 0 });
+            let piece = Some(Piece::new(rows.clone(), 0));
             match self.free_batches.pop() {
                 Some(free) => {
                     self.batches[free as usize] = piece;
@@ -160,7 +173,7 @@ impl KeptRows {
         if let Some((_, Some(number))) = self.current.take() {
             match self.batches[number as usize].as_mut() {
                 Some(piece) if piece.held == 0 => self.forget(number),
-                Some(piece) => piece.rows = unpin(piece.rows.clone())?,
+                Some(piece) => *piece = Piece::new(unpin(piece.rows.clone())?, piece.held),
                 None => {}
             }
         }
@@ -173,7 +186,7 @@ impl KeptRows {
         const ROWS: usize = 8192;
         let mut pieces = Vec::new();
         for chunk in held.chunks(ROWS) {
-            pieces.push(Some(Piece { rows: unpin(self.gather(chunk)?)?, held: chunk.len() }));
+            pieces.push(Some(Piece::new(unpin(self.gather(chunk)?)?, chunk.len())));
         }
         for (at, handle) in held.iter().enumerate() {
             let kept = &mut self.kept[*handle as usize];
@@ -183,6 +196,12 @@ impl KeptRows {
         self.free_batches.clear();
         self.total = held.len();
         Ok(())
+    }
+
+    /// Memory of the kept batches and of what is known of each event, in bytes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let batches: usize = self.batches.iter().flatten().map(|piece| piece.bytes).sum();
+        batches + self.kept.len() * size_of::<Kept>()
     }
 
     /// When the event was.

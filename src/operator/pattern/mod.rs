@@ -3,7 +3,7 @@
 //! ```text
 //!  rows ─▶ in event-time order ─▶ conditions of all rules, once a batch ─▶ candidates by key ─▶ each rule's executor ─▶ emitted rows
 //!                                 (bitmaps; equalities by hash)                                   count     ring of N + 1 events
-//!                                                                                                 aggregate window of events
+//!                                                                                                 aggregate window of events, sliding frames
 //!                                                                                                 runs      automaton, shared buffer
 //!                                                                                                 rows      MATCH_RECOGNIZE, backtracking
 //! ```

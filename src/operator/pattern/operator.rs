@@ -18,7 +18,7 @@ use crate::operator::keys::{KeyIndex, NullKeys};
 use crate::operator::pattern::PatternSpec;
 use crate::operator::pattern::bind::{Emitter, int64s};
 use crate::operator::pattern::conditions::Conditions;
-use crate::operator::pattern::executor::{Executor, Found, Loaded, Overflowed, Rows, Saved, Shared, What};
+use crate::operator::pattern::executor::{Executor, Found, Loaded, Overflowed, Rows, Saved, SavedEvents, Shared, What};
 use crate::operator::pattern::kept_rows::{Handle, KeptRows, NO_ROW};
 use crate::operator::pattern::spec::{Find, Order, Overflow, Rule};
 use crate::operator::pattern::timers::Timers;
@@ -261,7 +261,7 @@ impl Patterns {
     /// Puts the state of all keys into the tables.
     fn save(&self) -> Result<()> {
         // By slot: what the rules hold, and the events that they hold on to.
-        let mut keys: std::collections::BTreeMap<u32, (Vec<(usize, Vec<i64>)>, Vec<Handle>)> = std::collections::BTreeMap::new();
+        let mut keys: std::collections::BTreeMap<u32, (Vec<(usize, Vec<i64>)>, SavedEvents)> = std::collections::BTreeMap::new();
         for (number, rule) in self.rules.iter().enumerate() {
             for slot in rule.executor.slots() {
                 let (states, events) = keys.entry(slot).or_default();
@@ -280,7 +280,7 @@ impl Patterns {
                 lengths.push(state.len());
                 words.append(&mut state);
             }
-            for (number, handle) in events.into_iter().enumerate() {
+            for (number, handle) in events.handles.into_iter().enumerate() {
                 event_slots.push(slot);
                 numbers.push(number as i64);
                 times.push(self.kept.time(handle));
@@ -454,5 +454,11 @@ impl Operator for Patterns {
         self.mark.keep()?;
         self.pending.checkpoint()?;
         self.save()
+    }
+
+    fn state_bytes(&self) -> usize {
+        let rules: usize = self.rules.iter().map(|rule| rule.executor.bytes()).sum();
+        let keys = self.numbers.len() * (size_of::<u64>() + size_of::<u32>());
+        self.index.bytes() + keys + self.pending.bytes_outside() + self.kept.bytes() + rules
     }
 }

@@ -416,6 +416,11 @@ impl Executor for RowMatches {
         self.look(&[slot], now, shared)
     }
 
+    fn bytes(&self) -> usize {
+        let rows: usize = self.partitions.values().map(|partition| partition.rows.len() * size_of::<PartitionRow>()).sum();
+        self.partitions.len() * size_of::<(u32, Partition)>() + rows
+    }
+
     fn slots(&self) -> Vec<u32> {
         let mut slots: Vec<u32> = self.partitions.keys().copied().collect();
         slots.sort_unstable();

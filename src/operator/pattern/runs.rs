@@ -145,12 +145,6 @@ impl Runs {
         })
     }
 
-    /// Memory held for runs, without the kept events.
-    fn bytes(&self) -> usize {
-        const NODE: usize = 32;
-        self.open * size_of::<Run>() + self.buffer.len() * NODE + self.keys.len() * size_of::<KeyRuns>()
-    }
-
     /// When the run is over, whatever comes.
     fn deadline(&self, run: &Run) -> i64 {
         let within = self.within.map_or(NEVER, |within| run.begun.saturating_add(within));
@@ -599,6 +593,11 @@ impl Executor for Runs {
 
     fn on_timer(&mut self, slot: u32, now: i64, shared: &mut Shared<'_>) -> Result<()> {
         self.expire(slot, now, shared)
+    }
+
+    fn bytes(&self) -> usize {
+        const NODE: usize = 32;
+        self.open * size_of::<Run>() + self.buffer.len() * NODE + self.keys.len() * size_of::<KeyRuns>()
     }
 
     fn slots(&self) -> Vec<u32> {

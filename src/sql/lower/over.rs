@@ -16,7 +16,8 @@ use super::time_columns::interval_micros;
 use super::window::Named;
 use super::{Lowering, refuse};
 use crate::error::{Error, Result};
-use crate::operator::over::{Frame, OverColumn, OverFunction, OverSpec, WhichRow};
+use crate::operator::frame::{Frame, WhichRow};
+use crate::operator::over::{OverColumn, OverFunction, OverSpec};
 
 /// A function of a window node without its alias.
 pub(super) fn function_of(expr: &Expr) -> Result<&WindowFunction> {

@@ -13,11 +13,11 @@ use datafusion::logical_expr::Accumulator;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 use super::Frame;
-use super::column::{Column, SortedRows};
+use super::column::{Column, SortedRows, Ties};
 use crate::error::{Error, Result};
 
 /// One such aggregate.
-pub(super) struct General {
+pub(crate) struct General {
     aggregate: Arc<AggregateFunctionExpr>,
     frame: Frame,
     /// Is the last argument the condition for counting a row in?
@@ -39,13 +39,13 @@ struct Key {
 
 impl General {
     /// `aggregate` over `frame`. `masked`: of the rows that pass the last argument.
-    pub(super) fn new(aggregate: Arc<AggregateFunctionExpr>, frame: Frame, masked: bool) -> Self {
+    pub(crate) fn new(aggregate: Arc<AggregateFunctionExpr>, frame: Frame, masked: bool) -> Self {
         let retracts = aggregate.create_sliding_accumulator().is_ok();
         General { aggregate, frame, masked, retracts, keys: Vec::new() }
     }
 
     /// Is it computed anew over the whole frame of every row?
-    pub(super) fn recomputes(&self) -> bool {
+    pub(crate) fn recomputes(&self) -> bool {
         self.slides() && !self.retracts
     }
 
@@ -62,7 +62,7 @@ impl General {
     }
 
     /// The results for further rows of one key, given in order.
-    fn compute_key(&mut self, slot: usize, times: Vec<i64>, args: Vec<ArrayRef>) -> Result<Vec<ScalarValue>> {
+    fn compute_key(&mut self, slot: usize, times: Vec<i64>, args: Vec<ArrayRef>, ties: Ties) -> Result<Vec<ScalarValue>> {
         let mut key = match self.keys[slot].take() {
             Some(key) => key,
             None => Key { times: Vec::new(), args: Vec::new(), accumulator: self.accumulator()? },
@@ -76,7 +76,7 @@ impl General {
         let masked = self.masked;
         let part = |args: &[ArrayRef], from: usize, to: usize| rows_of(args, from, to, masked);
 
-        let new = SortedRows { times: &key.times[old..], slots: &[], slot_count: 0 };
+        let new = SortedRows { times: &key.times[old..], slots: &[], slot_count: 0, ties };
         let mut results = Vec::with_capacity(key.times.len() - old);
         let (mut from, mut to) = (0, old);
         for step in new.steps(self.frame) {
@@ -84,7 +84,7 @@ impl General {
             let start = match self.frame {
                 Frame::Range(range) => {
                     let first = key.times[end - 1].saturating_sub(range);
-                    from + key.times[from..end].partition_point(|ts| *ts < first)
+                    from + key.times[from..end].iter().take_while(|ts| **ts < first).count()
                 }
                 Frame::Rows(before) => from.max(end.saturating_sub(usize::try_from(before).unwrap_or(usize::MAX).saturating_add(1))),
                 Frame::RangeUnbounded | Frame::RowsUnbounded => from,
@@ -141,7 +141,7 @@ impl Column for General {
             let times = key.iter().map(|row| rows.times[*row as usize]).collect();
             let indices = UInt32Array::from(key.to_vec());
             let args = args.iter().map(|arg| Ok(take(arg, &indices, None)?)).collect::<Result<_>>()?;
-            let values = self.compute_key(rows.slots[key[0] as usize] as usize, times, args)?;
+            let values = self.compute_key(rows.slots[key[0] as usize] as usize, times, args, rows.ties)?;
             key.iter().zip(values).for_each(|(row, value)| results[*row as usize] = value);
         }
         if results.is_empty() {

@@ -44,7 +44,7 @@ impl Growing {
 }
 
 /// One such function.
-pub(super) struct Nth {
+pub(crate) struct Nth {
     which: WhichRow,
     /// Do rows without a value not count?
     ignore_nulls: bool,
@@ -59,7 +59,7 @@ pub(super) struct Nth {
 
 impl Nth {
     /// `data_type` is the type of the value.
-    pub(super) fn new(which: WhichRow, ignore_nulls: bool, frame: Frame, data_type: &DataType) -> Self {
+    pub(crate) fn new(which: WhichRow, ignore_nulls: bool, frame: Frame, data_type: &DataType) -> Self {
         let held = Held::new(new_null_array(data_type, 1));
         Nth { which, ignore_nulls, frame, data_type: data_type.clone(), held, sliding: Vec::new(), growing: Vec::new() }
     }

@@ -1,4 +1,4 @@
-//! What computes one `agg(…) OVER (…)`, whatever the aggregate.
+//! What computes one aggregate over a frame of the rows of each key, whatever the aggregate.
 
 use std::ops::Range;
 
@@ -8,19 +8,28 @@ use arrow::datatypes::FieldRef;
 use super::Frame;
 use crate::error::Result;
 
+/// Do rows of one time see each other where the frame goes by time?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ties {
+    /// They enter their frames together, before any of them is looked at (SQL's RANGE).
+    Together,
+    /// Each sees those before it only (a rule is judged event by event).
+    InTurn,
+}
+
 /// Rows in event-time order, with the slot of their key.
-pub(super) struct SortedRows<'a> {
-    pub(super) times: &'a [i64],
-    pub(super) slots: &'a [u32],
+pub(crate) struct SortedRows<'a> {
+    pub(crate) times: &'a [i64],
+    pub(crate) slots: &'a [u32],
     /// One more than the largest slot there is.
-    pub(super) slot_count: usize,
+    pub(crate) slot_count: usize,
+    pub(crate) ties: Ties,
 }
 
 impl SortedRows<'_> {
-    /// Rows that enter their frames together, before any of them is looked at: rows of one time where the frame goes by
-    /// time, else single rows.
-    pub(super) fn steps(&self, frame: Frame) -> impl Iterator<Item = Range<usize>> {
-        let by_row = matches!(frame, Frame::Rows(_) | Frame::RowsUnbounded);
+    /// Rows that enter their frames together: rows of one time where the frame goes by time and ties do, else single rows.
+    pub(crate) fn steps(&self, frame: Frame) -> impl Iterator<Item = Range<usize>> {
+        let by_row = self.ties == Ties::InTurn || matches!(frame, Frame::Rows(_) | Frame::RowsUnbounded);
         let mut start = 0;
         std::iter::from_fn(move || {
             let first = *self.times.get(start)?;
@@ -37,7 +46,7 @@ impl SortedRows<'_> {
 
 /// A computed column. What it keeps per key it can build again from rows fed to `compute` (sliding frames) or from its
 /// own state (frames that only grow).
-pub(super) trait Column: Send {
+pub(crate) trait Column: Send {
     /// The results for rows that follow all rows given before.
     fn compute(&mut self, rows: &SortedRows<'_>, args: &[ArrayRef]) -> Result<ArrayRef>;
 

@@ -11,7 +11,7 @@ use super::column::{Column, SortedRows};
 use crate::error::{Error, Result};
 
 /// COUNT(*), or COUNT of one argument of any type.
-pub(super) struct RangeCount {
+pub(crate) struct RangeCount {
     range: i64,
     /// By key slot: the times of the rows in the frame, oldest first.
     times: Vec<VecDeque<i64>>,
@@ -19,7 +19,7 @@ pub(super) struct RangeCount {
 
 impl RangeCount {
     /// Frames that reach back `range` microseconds.
-    pub(super) fn new(range: i64) -> Self {
+    pub(crate) fn new(range: i64) -> Self {
         RangeCount { range, times: Vec::new() }
     }
 }

@@ -9,10 +9,10 @@ use crate::error::Result;
 const MOST_ARRAYS: usize = 32;
 
 /// Where a held value is: array and row.
-pub(super) type Place = (u32, u32);
+pub(crate) type Place = (u32, u32);
 
 /// Held values of one column.
-pub(super) struct Held {
+pub(crate) struct Held {
     /// One value: what there is in place of none.
     default: ArrayRef,
     /// The default, then the values.
@@ -21,33 +21,33 @@ pub(super) struct Held {
 
 impl Held {
     /// The place of the default.
-    pub(super) const DEFAULT: Place = (0, 0);
+    pub(crate) const DEFAULT: Place = (0, 0);
 
     /// Nothing but the only value of `default`.
-    pub(super) fn new(default: ArrayRef) -> Self {
+    pub(crate) fn new(default: ArrayRef) -> Self {
         Held { arrays: vec![default.clone()], default }
     }
 
     /// Holds an array; returns its number in places.
-    pub(super) fn push(&mut self, values: ArrayRef) -> u32 {
+    pub(crate) fn push(&mut self, values: ArrayRef) -> u32 {
         self.arrays.push(values);
         self.arrays.len() as u32 - 1
     }
 
     /// The values at `places`.
-    pub(super) fn values(&self, places: &[Place]) -> Result<ArrayRef> {
+    pub(crate) fn values(&self, places: &[Place]) -> Result<ArrayRef> {
         let arrays: Vec<&dyn Array> = self.arrays.iter().map(AsRef::as_ref).collect();
         let places: Vec<(usize, usize)> = places.iter().map(|(array, row)| (*array as usize, *row as usize)).collect();
         Ok(interleave(&arrays, &places)?)
     }
 
     /// Are there so many arrays that those places which are needed should be given to `compact`?
-    pub(super) fn is_scattered(&self) -> bool {
+    pub(crate) fn is_scattered(&self) -> bool {
         self.arrays.len() >= MOST_ARRAYS
     }
 
     /// Puts the values at `places`, the only ones that are still needed, into one array, and changes the places.
-    pub(super) fn compact<'p>(&mut self, places: impl Iterator<Item = &'p mut Place>) -> Result<()> {
+    pub(crate) fn compact<'p>(&mut self, places: impl Iterator<Item = &'p mut Place>) -> Result<()> {
         let mut places: Vec<&mut Place> = places.filter(|place| **place != Held::DEFAULT).collect();
         let values = self.values(&places.iter().map(|place| **place).collect::<Vec<_>>())?;
         places.iter_mut().zip(0..).for_each(|(place, row)| **place = (1, row));

@@ -22,13 +22,13 @@ use crate::error::Result;
 
 /// The aggregate of some rows: how many of them have a value, and what those make together.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Part<T> {
+pub(crate) struct Part<T> {
     value: T,
     count: i64,
 }
 
 /// How values combine, and what becomes of them. `T` is the type of the argument.
-pub(super) trait Fold: Send + 'static {
+pub(crate) trait Fold: Send + 'static {
     /// Type of the argument.
     type Arg: ArrowPrimitiveType;
     /// Both values together.
@@ -47,15 +47,15 @@ fn nulls<T>(parts: &[Part<T>]) -> Option<NullBuffer> {
 }
 
 /// SUM; integers wrap around as DataFusion's do.
-pub(super) struct Sum<A>(PhantomData<A>);
+pub(crate) struct Sum<A>(PhantomData<A>);
 /// AVG of doubles.
-pub(super) struct Average;
+pub(crate) struct Average;
 /// COUNT of values that are not NULL.
-pub(super) struct Count<A>(PhantomData<A>);
+pub(crate) struct Count<A>(PhantomData<A>);
 /// MIN; NaN is larger than every number.
-pub(super) struct Least<A>(PhantomData<A>);
+pub(crate) struct Least<A>(PhantomData<A>);
 /// MAX.
-pub(super) struct Greatest<A>(PhantomData<A>);
+pub(crate) struct Greatest<A>(PhantomData<A>);
 
 impl<A: ArrowPrimitiveType + Send> Fold for Sum<A> {
     type Arg = A;
@@ -159,7 +159,7 @@ impl<T: Copy + Default> Sliding<T> {
 }
 
 /// One such aggregate.
-pub(super) struct Folded<F: Fold> {
+pub(crate) struct Folded<F: Fold> {
     frame: Frame,
     data_type: DataType,
     /// By key slot: frames that slide.
@@ -170,7 +170,7 @@ pub(super) struct Folded<F: Fold> {
 
 impl<F: Fold> Folded<F> {
     /// `data_type` is the type of the result.
-    pub(super) fn new(frame: Frame, data_type: DataType) -> Self {
+    pub(crate) fn new(frame: Frame, data_type: DataType) -> Self {
         Folded { frame, data_type, sliding: Vec::new(), running: Vec::new() }
     }
 }

@@ -26,13 +26,13 @@ fn is_plain<F: datafusion::logical_expr::AggregateUDFImpl>(aggregate: &Aggregate
 }
 
 /// Is it COUNT(*), that is COUNT of a constant, over a sliding RANGE frame? Then it needs no argument.
-pub(super) fn needs_no_argument(aggregate: &AggregateFunctionExpr, frame: Frame) -> bool {
+pub(crate) fn needs_no_argument(aggregate: &AggregateFunctionExpr, frame: Frame) -> bool {
     let is_constant = |arg: &Arc<dyn PhysicalExpr>| arg.downcast_ref::<Literal>().is_some_and(|literal| !literal.value().is_null());
     matches!(frame, Frame::Range(_)) && is_plain::<CountFunction>(aggregate) && aggregate.expressions().iter().all(is_constant)
 }
 
 /// The argument with NULL for rows that do not pass `filter`, for aggregates that pass over NULLs; `None` for others.
-pub(super) fn filter_as_null(aggregate: &AggregateFunctionExpr, filter: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
+pub(crate) fn filter_as_null(aggregate: &AggregateFunctionExpr, filter: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
     let skips_nulls = is_plain::<CountFunction>(aggregate)
         || is_plain::<Min>(aggregate)
         || is_plain::<Max>(aggregate)
@@ -46,7 +46,7 @@ pub(super) fn filter_as_null(aggregate: &AggregateFunctionExpr, filter: &Arc<dyn
 
 /// What computes `aggregate` over `frame` of arguments of these types (none where it needs none). `masked`: the last of
 /// them says which rows are counted in.
-pub(super) fn column_of(aggregate: &Arc<AggregateFunctionExpr>, frame: Frame, args: &[DataType], masked: bool) -> Box<dyn Column> {
+pub(crate) fn column_of(aggregate: &Arc<AggregateFunctionExpr>, frame: Frame, args: &[DataType], masked: bool) -> Box<dyn Column> {
     if masked {
         return Box::new(General::new(aggregate.clone(), frame, true));
     }
@@ -57,7 +57,7 @@ pub(super) fn column_of(aggregate: &Arc<AggregateFunctionExpr>, frame: Frame, ar
 }
 
 /// Is it computed anew over the frame of every row?
-pub(super) fn is_slow(aggregate: &Arc<AggregateFunctionExpr>, frame: Frame, args: &[DataType]) -> bool {
+pub(crate) fn is_slow(aggregate: &Arc<AggregateFunctionExpr>, frame: Frame, args: &[DataType]) -> bool {
     let fast = matches!(frame, Frame::Range(_)) && is_plain::<CountFunction>(aggregate) && args.len() <= 1;
     !fast && fold_of(aggregate, frame, args).is_none() && General::new(aggregate.clone(), frame, false).recomputes()
 }
