@@ -160,6 +160,11 @@ impl Metrics {
         drops.filter_map(|((_, labels), count)| Some((label(labels, "node")?, label(labels, "reason")?, count.get()))).collect()
     }
 
+    /// How many rows have reached no result for this reason.
+    pub fn dropped_for(&self, reason: Reason) -> u64 {
+        self.drops().into_iter().filter(|(_, why, _)| why == reason.as_str()).map(|(_, _, count)| count).sum()
+    }
+
     /// The sum of a counter over all its labels.
     pub fn total(&self, name: &str) -> u64 {
         self.inner.lock().counters.iter().filter(|((n, _), _)| n == name).map(|(_, counter)| counter.get()).sum()

@@ -18,7 +18,8 @@ use eagre::engine::Engine;
 use eagre::error::Place;
 use eagre::project::{Origin, Project, SqlText};
 
-fn data() -> PathBuf {
+/// Where the files of real events are.
+pub fn data() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let given = std::env::var_os("EAGRE_DATA").map_or_else(|| here.join("../shared/data"), PathBuf::from);
     if given.is_dir() { given } else { here.join("queries/data") }

@@ -1,6 +1,7 @@
 //! Rules as a project has them: shipped rules pass their own tests; alerts are raised, kept over a restart, and rules are
 //! exchanged while others go on.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use eagre::engine::Engine;
 use eagre::error::Place;
 use eagre::project::{Origin, Project, RuleFile, SqlText};
 use eagre::rules::{inline, read};
+
+use super::queries::data;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -118,18 +121,23 @@ impl Bench {
     }
 
     fn alerts(&self, table: &str) -> Vec<serde_json::Value> {
-        let snapshot = self.engine.tables().snapshot();
-        let Some(table) = snapshot.table(table) else { return Vec::new() };
-        let mut rows = Vec::new();
-        for batch in table.batches().unwrap() {
-            let mut text = Vec::new();
-            let mut writer = arrow::json::LineDelimitedWriter::new(&mut text);
-            writer.write(&batch).unwrap();
-            writer.finish().unwrap();
-            rows.extend(String::from_utf8(text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()));
-        }
-        rows
+        alerts(&self.engine, table)
     }
+}
+
+/// The rows of a live table.
+fn alerts(engine: &Engine, table: &str) -> Vec<serde_json::Value> {
+    let snapshot = engine.tables().snapshot();
+    let Some(table) = snapshot.table(table) else { return Vec::new() };
+    let mut rows = Vec::new();
+    for batch in table.batches().unwrap() {
+        let mut text = Vec::new();
+        let mut writer = arrow::json::LineDelimitedWriter::new(&mut text);
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        rows.extend(String::from_utf8(text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()));
+    }
+    rows
 }
 
 fn files(rules: &[(&str, String)]) -> Vec<RuleFile> {
@@ -211,4 +219,109 @@ async fn a_rule_in_shadow_mode_raises_nothing() {
     assert_eq!(bench.alerts("shadow_alerts").len(), 1);
     running.stopper().stop();
     running.wait().await.unwrap();
+}
+
+/// An event of the shop: user, type, seconds, id.
+type Visit = (String, String, i64, String);
+
+/// The shop's events by user, in order of time.
+fn visits() -> BTreeMap<String, Vec<Visit>> {
+    let file = std::fs::File::open(data().join("shop-events.jsonl.gz")).unwrap();
+    let text = std::io::read_to_string(flate2::read::MultiGzDecoder::new(file)).unwrap();
+    let mut users: BTreeMap<String, Vec<Visit>> = BTreeMap::new();
+    for line in text.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let time = chrono::DateTime::parse_from_rfc3339(event["time"].as_str().unwrap()).unwrap().timestamp();
+        let user = text(&event["data"]["userId"]);
+        users.entry(user.clone()).or_default().push((user, text(&event["type"]), time, text(&event["id"])));
+    }
+    // Stable: events of one second stay in the order of the file.
+    users.values_mut().for_each(|events| events.sort_by_key(|event| event.2));
+    users
+}
+
+/// The event that each alert of a rule tells as its first, and its last, as the rule's sentence has it.
+fn expected(rule: &str, events: &[Visit]) -> Vec<(String, String)> {
+    let is = |at: usize, name: &str| events[at].1 == format!("shop.{name}");
+    let id = |at: usize| events[at].3.clone();
+    let mut found = Vec::new();
+    match rule {
+        "cart-abandoned" => {
+            for at in (0..events.len()).filter(|at| is(*at, "cart.ItemAdded")) {
+                let mut later = (at + 1..events.len()).take_while(|later| events[*later].2 < events[at].2 + 1_800);
+                if !later.any(|later| is(later, "order.OrderCreated")) {
+                    found.push((id(at), id(at)));
+                }
+            }
+        }
+        "payment-fails-again" => {
+            let mut within: VecDeque<usize> = VecDeque::new();
+            for at in (0..events.len()).filter(|at| is(*at, "payment.PaymentFailed")) {
+                let before = within.len();
+                within.retain(|old| events[*old].2 > events[at].2 - 3_600);
+                let held = before >= 2 && !within.is_empty();
+                within.push_back(at);
+                if within.len() >= 2 && !held {
+                    found.push((id(within[0]), id(at)));
+                }
+            }
+        }
+        _ => {
+            let steps = ["cart.ItemAdded", "checkout.ShippingEntered", "checkout.PaymentEntered", "order.OrderCreated"];
+            let whole = |from: usize| {
+                let next = |at: usize, step: &&str| (at + 1..events.len()).find(|later| is(*later, step));
+                let end = steps.iter().try_fold(from, |at, step| next(at, step))?;
+                (events[end].2 - events[from].2 < 3_600).then_some((end, from))
+            };
+            let mut all: Vec<(usize, usize)> = (0..events.len()).filter(|at| is(*at, "product.ProductViewed")).filter_map(whole).collect();
+            all.sort();
+            let mut over = None;
+            for (end, from) in all {
+                if over.is_none_or(|over| from > over) {
+                    found.push((id(from), id(end)));
+                    over = Some(end);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Real events of a shop: what the rules say of them is what their sentences say, computed from whole files.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn abandoned_carts_failing_payments_and_the_funnel_of_a_real_shop() {
+    let events = format!(
+        "CREATE TABLE events (userId STRING, `type` STRING METADATA VIRTUAL, id STRING METADATA VIRTUAL, source STRING METADATA VIRTUAL,
+           ts TIMESTAMP_LTZ(3) METADATA FROM 'time' VIRTUAL, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
+         WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = 'cloudevents');",
+        data().join("shop-events.jsonl.gz").display()
+    );
+    let visits = visits();
+    let text = std::fs::read_to_string(root().join("queries/rules/journeys.yaml")).unwrap();
+    for parallelism in ["1", "3"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut project = Project::of_texts("shop", dir.path(), vec![SqlText { name: "shop.sql".into(), text: events.clone() }]);
+        project.rules = files(&[("journeys.yaml", text.clone())]);
+        for (key, value) in [("parallelism", parallelism), ("alerts.retention", "10000 d")] {
+            project.settings.set(key, value, Origin::Set, Place::thing("test")).unwrap();
+        }
+        let engine = Engine::load(project).unwrap_or_else(|e| panic!("{e}"));
+        engine.start(Restore::Auto, false).await.unwrap().wait().await.unwrap();
+        let mut raised: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+        for alert in alerts(&engine, "alerts") {
+            let events = alert["events"].as_array().unwrap();
+            let id = |event: Option<&serde_json::Value>| event.unwrap()["id"].as_str().unwrap().to_owned();
+            raised.entry(alert["rule"].as_str().unwrap().to_owned()).or_default().push((id(events.first()), id(events.last())));
+        }
+        for (rule, at_least) in [("cart-abandoned", 500), ("payment-fails-again", 5), ("bought-at-once", 40)] {
+            let mut wanted: Vec<(String, String)> = visits.values().flat_map(|events| expected(rule, events)).collect();
+            let given = raised.get_mut(rule).unwrap_or_else(|| panic!("{rule} raises nothing"));
+            given.sort();
+            wanted.sort();
+            assert_eq!(given.len(), wanted.len(), "{rule} at parallelism {parallelism}");
+            assert_eq!(*given, wanted, "{rule} at parallelism {parallelism}");
+            assert!(wanted.len() >= at_least, "{rule}: hardly an answer: {}", wanted.len());
+        }
+    }
 }

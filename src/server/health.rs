@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::connector::trouble::Troubles;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Reason};
 use crate::time::Watermark;
 
 /// What a pipeline is doing.
@@ -54,6 +54,11 @@ impl Health {
     /// Pipeline `name` is now in this state.
     pub fn set(&self, name: impl Into<String>, state: PipelineState) {
         self.pipelines.lock().insert(name.into(), state);
+    }
+
+    /// How many rows came too late for the running pipelines.
+    pub fn late_rows(&self) -> u64 {
+        self.metrics.dropped_for(Reason::Late)
     }
 
     /// How things are.

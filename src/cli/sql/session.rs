@@ -74,7 +74,7 @@ impl Session {
                     let answered = async {
                         let started = Instant::now();
                         let mut stream = connection.run(&statement, Stop::after(NO_LIMIT)).await?;
-                        let mut end = StatementEnd { rows: 0, micros: 0 };
+                        let mut end = StatementEnd { rows: 0, micros: 0, late: 0 };
                         show.begin(stream.schema())?;
                         while let Some(batch) = stream.next().await.transpose()? {
                             end.rows += batch.num_rows() as u64;

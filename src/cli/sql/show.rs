@@ -57,7 +57,7 @@ impl Show {
         Ok(())
     }
 
-    /// It is through.
+    /// It is through: its last rows, and (to stderr) what the live results lack.
     pub fn end(&mut self, end: StatementEnd) -> Result<()> {
         if let (Format::Table, Some(schema)) = (self.format, self.schema.take()) {
             if self.held.is_empty() {
@@ -72,6 +72,10 @@ impl Show {
         if self.timing {
             let rows = if end.rows == 1 { "1 row".to_owned() } else { format!("{} rows", end.rows) };
             eprintln!("{rows} in {:.3} s", end.micros as f64 / 1e6);
+        }
+        if end.late > 0 && matches!(self.format, Format::Table) {
+            let rows = if end.late == 1 { "1 row was".to_owned() } else { format!("{} rows were", end.late) };
+            eprintln!("{rows} too late for the running pipelines (see dead_letters); a query over stored events counts them in");
         }
         Ok(())
     }
@@ -127,9 +131,9 @@ mod tests {
         show.begin(batch(1).schema()).unwrap();
         show.rows(batch(1)).unwrap();
         show.rows(batch(22)).unwrap();
-        show.end(StatementEnd { rows: 2, micros: 1 }).unwrap();
+        show.end(StatementEnd { rows: 2, micros: 1, late: 0 }).unwrap();
         show.begin(batch(1).schema()).unwrap();
-        show.end(StatementEnd { rows: 0, micros: 1 }).unwrap();
+        show.end(StatementEnd { rows: 0, micros: 1, late: 0 }).unwrap();
         String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
     }
 

@@ -449,8 +449,9 @@ impl Maker {
             let stops = self.states[edge.to as usize].kind == Kind::Dead;
             let to = match edge.action {
                 Action::Proceed if stops && guards.iter().any(|guard| guard.dead == edge.to) => continue,
-                Action::Proceed if !stops => self.unguarded_seen(edge.to, guards, copies),
                 _ if edge.to == sink => copy,
+                // Where events are passed over, the guards have nothing to say either.
+                Action::Proceed | Action::Ignore if !stops => self.unguarded_seen(edge.to, guards, copies),
                 _ => edge.to,
             };
             self.edge(copy, edge.action, to, edge.when);
@@ -617,10 +618,11 @@ impl Step1<'_, '_, '_> {
                 let waiting = self.maker.state(Kind::Open);
                 self.maker.edge(waiting, action, sink, take);
                 self.maker.edge(waiting, Action::Ignore, waiting, ignore.clone());
-                for guard in &guards {
-                    self.maker.stop(waiting, guard);
-                }
-                if !first {
+                if first {
+                    for guard in &guards {
+                        self.maker.stop(waiting, guard);
+                    }
+                } else {
                     self.stop_if_followed(waiting);
                 }
                 waiting

@@ -91,7 +91,7 @@ impl Served {
                     let started = Instant::now();
                     let stop = Stop::after(self.queries.timeout()).or_on(cancelled.clone());
                     let mut stream = self.connection.run(&statement, stop).await?;
-                    let mut sent = StatementEnd { rows: 0, micros: 0 };
+                    let mut sent = StatementEnd { rows: 0, micros: 0, late: self.health.late_rows() };
                     // The schema goes first, so that a result without rows has columns.
                     let mut writer = StreamWriter::try_new(Vec::new(), &stream.schema())?;
                     loop {

@@ -49,6 +49,8 @@ pub struct StatementEnd {
     pub rows: u64,
     /// Time taken, in microseconds.
     pub micros: u64,
+    /// How many rows the running pipelines have dropped as late; a query over stored topics treats none as late.
+    pub late: u64,
 }
 
 /// An error on its way over the socket.
