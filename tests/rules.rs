@@ -2,7 +2,9 @@
 //! exchanged while others go on.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io::BufRead as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use eagre::dataflow::pipeline::Restore;
@@ -324,4 +326,85 @@ async fn abandoned_carts_failing_payments_and_the_funnel_of_a_real_shop() {
             assert!(wanted.len() >= at_least, "{rule}: hardly an answer: {}", wanted.len());
         }
     }
+}
+
+/// Five kinds of alerts a second of event time, among 100,000 payments a second.
+fn busy(dir: &Path, rows: u32) {
+    let payments = format!(
+        "CREATE TABLE payments (id BIGINT, customer STRING, amount INT, ts TIMESTAMP_LTZ(3), WATERMARK FOR ts AS ts - INTERVAL '2' SECOND)
+         WITH ('connector' = 'datagen', 'rows-per-second' = '100000', 'start-time' = '2024-01-01 00:00:00', 'number-of-rows' = '{rows}',
+               'partitions' = '2', 'fields.id.kind' = 'sequence', 'fields.customer.pattern' = 'C-#####', 'fields.customer.min' = '1',
+               'fields.customer.max' = '20000', 'fields.amount.min' = '1', 'fields.amount.max' = '1000', 'fields.ts.max-past' = '1 s');"
+    );
+    std::fs::create_dir_all(dir.join("queries")).unwrap();
+    std::fs::create_dir_all(dir.join("rules")).unwrap();
+    std::fs::write(dir.join("queries/payments.sql"), payments).unwrap();
+    std::fs::write(dir.join("eagre.yaml"), "alerts.retention: 10000 d\nparallelism: 2\n").unwrap();
+    std::fs::write(dir.join("rules/steady.yaml"), frequent("steady", 900, 3)).unwrap();
+}
+
+fn frequent(name: &str, amount: u32, at_least: u32) -> String {
+    format!(
+        "rule: {name}\non: payments\nkey: [customer]\nmatch: {{ count: {{ where: \"amount > {amount}\", over: 2s, at_least: {at_least} }} }}\n\
+         emit: {{ type: shop.fraud.FraudAlertRaised, subject: customer, data: {{ first: \"min(id)\", last: \"max(id)\" }} }}\n"
+    )
+}
+
+/// What the last run of a folder has raised, by rule.
+fn raised(dir: &Path) -> BTreeMap<String, Vec<String>> {
+    let sql = "SELECT rule, subject, data FROM alerts";
+    let done = eagre(dir, &["sql", ".", "--format", "json", "-c", sql]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let mut raised: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in String::from_utf8(done.stdout).unwrap().lines() {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        raised.entry(row["rule"].as_str().unwrap().to_owned()).or_default().push(format!("{} {}", row["subject"], row["data"]));
+    }
+    raised.values_mut().for_each(|rows| rows.sort());
+    raised
+}
+
+fn eagre(dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eagre"));
+    command.current_dir(dir).args(arguments).stdin(Stdio::null()).env("RUST_LOG", "info");
+    command
+}
+
+/// A rule is saved, and another taken away, while events flow: those of the other rules are neither lost nor late.
+#[test]
+fn rules_are_saved_while_events_flow_and_the_others_do_not_notice() {
+    const ROWS: u32 = 4_000_000;
+    let (calm, changed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    busy(calm.path(), ROWS);
+    let done = eagre(calm.path(), &["run", ".", "--no-serve"]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let wanted = raised(calm.path());
+    assert!(wanted["steady"].len() > 100, "hardly an alert");
+
+    busy(changed.path(), ROWS);
+    std::fs::write(changed.path().join("rules/leaves.yaml"), frequent("leaves", 990, 1)).unwrap();
+    let mut run = eagre(changed.path(), &["run", ".", "--no-serve"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = String::new();
+    let mut swapped = 0;
+    for line in std::io::BufReader::new(run.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if line.contains("starting afresh") {
+            std::fs::write(changed.path().join("rules/comes.yaml"), frequent("comes", 950, 2)).unwrap();
+        }
+        if line.contains("rules run now") {
+            swapped += 1;
+            if swapped == 1 {
+                std::fs::remove_file(changed.path().join("rules/leaves.yaml")).unwrap();
+            }
+        }
+        told += &line;
+        told.push('\n');
+    }
+    assert!(run.wait().unwrap().success(), "{told}");
+    assert_eq!(swapped, 2, "the rules were to be exchanged twice while events flow:\n{told}");
+    assert!(!told.contains("reached no result"), "{told}");
+    let given = raised(changed.path());
+    let other = given["steady"].iter().zip(&wanted["steady"]).find(|(given, wanted)| given != wanted);
+    assert_eq!((given["steady"].len(), other), (wanted["steady"].len(), None), "the rule that was left alone");
+    assert!(!given["leaves"].is_empty() && !given["comes"].is_empty(), "{told}");
 }

@@ -20,13 +20,16 @@ pub struct RuleWatch {
     news: mpsc::Receiver<()>,
     /// What was read last.
     known: Vec<RuleFile>,
+    /// Has it been looked at what was saved before the watch began?
+    looked: bool,
 }
 
 impl RuleWatch {
-    /// Begins to watch the project at `path`. Where the system cannot, it says so and rules are read at the start only.
-    pub fn begin(path: &Path) -> RuleWatch {
+    /// Begins to watch the project at `path`, which was read with the rules `known`. Where the system cannot, it says so and
+    /// rules are read at the start only.
+    pub fn begin(path: &Path, known: Vec<RuleFile>) -> RuleWatch {
         let (sender, news) = mpsc::channel(1);
-        let mut watch = RuleWatch { dir: path.to_owned(), watcher: None, news, known: rule_files(path).unwrap_or_default() };
+        let mut watch = RuleWatch { dir: path.to_owned(), watcher: None, news, known, looked: false };
         if !path.is_dir() {
             return watch;
         }
@@ -54,7 +57,7 @@ impl RuleWatch {
     /// Waits until the rule files are other than before, and reads them.
     pub async fn changed(&mut self) -> Result<Vec<RuleFile>> {
         loop {
-            if self.watcher.is_none() || self.news.recv().await.is_none() {
+            if std::mem::replace(&mut self.looked, true) && (self.watcher.is_none() || self.news.recv().await.is_none()) {
                 std::future::pending::<()>().await;
             }
             while tokio::time::timeout(QUIET, self.news.recv()).await.is_ok_and(|news| news.is_some()) {}

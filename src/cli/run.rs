@@ -115,7 +115,9 @@ pub async fn run(args: Args) -> Result<u8> {
     // From the first moment on a signal means: stop in order.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut engine = Engine::load(args.project()?)?;
+    let project = args.project()?;
+    let mut rules = RuleWatch::begin(&args.path, project.rules.clone());
+    let mut engine = Engine::load(project)?;
     for advice in engine.advice() {
         tracing::warn!("{advice}");
     }
@@ -130,7 +132,6 @@ pub async fn run(args: Args) -> Result<u8> {
     let progress = if shows_progress(&engine) { super::progress("records read") } else { ProgressBar::hidden() };
     let mut tick = tokio::time::interval_at(Instant::now() + PROGRESS_FROM, PROGRESS_EVERY);
     let mut ended: BoxFuture<'static, Result<Ended>> = Box::pin(running.wait());
-    let mut rules = RuleWatch::begin(&args.path);
     let mut asked = None;
     loop {
         let interrupted = tokio::select! {

@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int8Array, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{FilterBuilder, filter, prep_null_mask_filter, take};
+use arrow::array::{ArrayRef, BooleanArray, Int8Array, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{FilterBuilder, filter, take};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
 
@@ -17,6 +17,7 @@ use super::metadata::KEYS;
 use super::span::Record;
 use super::{
     Chunk, ColumnOrigin, DecodeColumn, DecodeSpec, Decoded, Decoder, DecoderRef, FormatConfig, Framed, Judge, Origins, Records, Rejected,
+    settled,
 };
 use crate::change::{Changes, Kind};
 use crate::error::{Error, Result};
@@ -211,7 +212,7 @@ impl Decoder for KeyedDecoder {
         let mut origins = Origins { data: framed.data.clone(), records: places, kept: numbers.clone(), judged: numbers };
         let mut kept = rows;
         if let Some(mask) = mask {
-            let mask = if mask.null_count() > 0 { prep_null_mask_filter(&mask) } else { mask };
+            let mask = settled(mask);
             let filter = FilterBuilder::new(&mask).optimize().build();
             columns = columns.iter().map(|column| filter.filter(column)).collect::<Result<_, _>>()?;
             offsets = mask.values().set_indices().map(|row| offsets[row]).collect();

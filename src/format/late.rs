@@ -11,14 +11,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int8Array, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, BooleanArray, Int8Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::FilterBuilder;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::column::{ColumnPlan, Faults, Reading};
 use super::metadata::MetadataPlan;
 use super::span::{Cells, MAX_CHUNK_BYTES, Record};
-use super::{Chunk, ColumnOrigin, DecodeColumn, DecodeSpec, Decoded, Decoder, Judge, Origins, Records, Rejected};
+use super::{Chunk, ColumnOrigin, DecodeColumn, DecodeSpec, Decoded, Decoder, Judge, Origins, Records, Rejected, settled};
 use crate::error::{Error, Result};
 
 /// Finds the records of a chunk and the cells in them: what makes a format.
@@ -197,10 +197,7 @@ impl<F: Find> Decoder for LateDecoder<F> {
             columns = first.columns().to_vec();
             let judged = rows.len();
             let all = rows.clone();
-            let mut mask = keep.map(|keep| {
-                // A condition that is NULL keeps no row.
-                if keep.null_count() > 0 { arrow::compute::prep_null_mask_filter(&keep) } else { keep }
-            });
+            let mut mask = keep.map(settled);
             if let Some(mask) = &mask {
                 if mask.len() != judged {
                     return Err(Error::bug(format!("{} verdicts for {judged} rows", mask.len())));

@@ -42,7 +42,8 @@ pub use records::{Binding, CONTENT_TYPE, EncodedRecord, EncodedRecords, KeyForm,
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::array::{Array as _, ArrayRef, BooleanArray, RecordBatch};
+use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 
@@ -158,6 +159,11 @@ impl Origins {
 /// columns), returns which rows to keep (`None` = all). Called at most once a chunk, never for a chunk without rows.
 /// This is where event time and the pushed-down filter are evaluated before the other columns are decoded.
 pub type Judge<'a> = dyn FnMut(&RecordBatch) -> Result<Option<BooleanArray>> + 'a;
+
+/// A verdict without NULLs: they keep no row.
+fn settled(verdict: BooleanArray) -> BooleanArray {
+    if verdict.null_count() > 0 { prep_null_mask_filter(&verdict) } else { verdict }
+}
 
 /// Turns chunks into rows: built once per scan from the columns that the queries need, shared by all decoding tasks.
 pub trait Decoder: Send + Sync + std::fmt::Debug {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::{CastOptions, FilterBuilder, cast_with_options, prep_null_mask_filter};
+use arrow::compute::{CastOptions, FilterBuilder, cast_with_options};
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::late::no_changes;
 use super::metadata::MetadataPlan;
 use super::span::Record;
-use super::{Chunk, ColumnOrigin, DecodeColumn, DecodeSpec, Decoded, Decoder, Judge, Origins, Records};
+use super::{Chunk, ColumnOrigin, DecodeColumn, DecodeSpec, Decoded, Decoder, Judge, Origins, Records, settled};
 use crate::error::{Error, Result, did_you_mean};
 
 /// Picks columns of a batch.
@@ -95,7 +95,7 @@ impl Decoder for PickColumns {
         let first = pick(&self.first, chunk, batch, None)?;
         let first = RecordBatch::try_new_with_options(self.first_schema.clone(), first, &sized(rows))?;
         let mask = if rows == 0 { None } else { judge(&first)? };
-        let mask = mask.map(|mask| prep_null_mask_filter(&mask)).filter(|mask| mask.true_count() < rows);
+        let mask = mask.map(settled).filter(|mask| mask.true_count() < rows);
         let kept = mask.as_ref().map_or(rows, BooleanArray::true_count);
         let mut columns = match &mask {
             Some(mask) => arrow::compute::filter_record_batch(&first, mask)?.columns().to_vec(),
@@ -153,6 +153,10 @@ mod tests {
         assert_eq!(decoded.rows.column(1).as_string_view().iter().flatten().collect::<Vec<_>>(), ["a", "c"]);
         assert_eq!(decoded.rows.column(2).as_primitive::<Int64Type>(), &Int64Array::from(vec![10, 12]));
         assert_eq!((decoded.offsets, decoded.records), (vec![10, 12], 3));
+
+        // A verdict without NULLs, as most are.
+        let plain = |_: &RecordBatch| Ok(Some(BooleanArray::from(vec![false, true, false])));
+        assert_eq!(PickColumns::new(&spec(Vec::new())).unwrap().decode(&chunk, &mut { plain }).unwrap().offsets, [11]);
 
         let missing = PickColumns::new(&spec(vec![column("y", DataType::Int64, payload("nn"))])).unwrap();
         let error = missing.decode(&chunk, &mut |_| Ok(None)).unwrap_err();

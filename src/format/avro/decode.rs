@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::compute::{CastOptions, FilterBuilder, cast_with_options, concat, concat_batches, filter_record_batch, prep_null_mask_filter};
+use arrow::compute::{CastOptions, FilterBuilder, cast_with_options, concat, concat_batches, filter_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_avro::reader::{Decoder as ArrowDecoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
@@ -17,7 +17,7 @@ use crate::format::column::type_name;
 use crate::format::late::no_changes;
 use crate::format::metadata::MetadataPlan;
 use crate::format::span::Record;
-use crate::format::{Chunk, ColumnOrigin, DecodeColumn, DecodeSpec, Decoded, Decoder, Framed, Judge, Origins, Records, Rejected};
+use crate::format::{Chunk, ColumnOrigin, DecodeColumn, DecodeSpec, Decoded, Decoder, Framed, Judge, Origins, Records, Rejected, settled};
 
 /// What each record is given to Arrow's decoder with: one decoder knows one schema.
 const PREFIX: [u8; 5] = [0; 5];
@@ -297,7 +297,7 @@ impl Decoder for AvroDecoder {
         if !numbers.is_empty()
             && let Some(mask) = judge(&judged)?
         {
-            let mask = if mask.null_count() > 0 { prep_null_mask_filter(&mask) } else { mask };
+            let mask = settled(mask);
             rows = filter_record_batch(&rows, &mask)?;
             numbers = mask.values().set_indices().map(|row| numbers[row]).collect();
         }

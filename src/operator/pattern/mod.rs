@@ -28,7 +28,9 @@ mod runs;
 pub mod spec;
 mod timers;
 
-use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use self::aggregate::Aggregated;
 use self::conditions::Conditions;
@@ -55,7 +57,8 @@ pub struct PatternSpec {
     pub keys: Vec<usize>,
     /// Event-time column.
     pub time: usize,
-    /// Hidden column that orders events of equal time; without it arrival does.
+    /// Hidden column that orders events of equal time: of the input, or right behind its columns, where no rule sees it.
+    /// Without it arrival does.
     pub seq: Option<usize>,
     /// In which order events are looked at.
     pub order: Order,
@@ -107,6 +110,16 @@ impl OperatorSpec for PatternSpec {
 }
 
 impl PatternSpec {
+    /// Schema of the rows as they come: the events, then the hidden column if it stands behind them.
+    fn rows(&self) -> SchemaRef {
+        if self.seq != Some(self.input.fields().len()) {
+            return self.input.clone();
+        }
+        let mut fields = self.input.fields().to_vec();
+        fields.push(Arc::new(Field::new("$seq", DataType::Int64, false)));
+        Arc::new(Schema::new(fields))
+    }
+
     /// Says what is wrong with the rules as they are put together.
     pub fn check(&self) -> Result<()> {
         for (at, rule) in self.rules.iter().enumerate() {

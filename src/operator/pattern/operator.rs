@@ -89,7 +89,7 @@ impl Patterns {
 
         let time = spec.time;
         let due = |rows: &RecordBatch| Ok(micros(rows.column(time))?.values().to_vec());
-        let pending = by_name(state.table("pending", spec.input.clone(), spec.keys.clone())?)?;
+        let pending = by_name(state.table("pending", spec.rows(), spec.keys.clone())?)?;
         let pending = Pending::open(pending, spec.seq, due)?;
         let mut conditions = Conditions::new(spec.input.clone());
         let mut rules = Vec::new();
@@ -119,7 +119,10 @@ impl Patterns {
     }
 
     /// Looks at rows in order.
-    fn look_at(&mut self, batch: &RecordBatch, times: &[i64], out: &mut Output) -> Result<()> {
+    fn look_at(&mut self, rows: &RecordBatch, times: &[i64], out: &mut Output) -> Result<()> {
+        // What orders them is no part of the events.
+        let events: Vec<usize> = (0..self.input.fields().len()).collect();
+        let batch = &rows.project(&events)?;
         let keys: Vec<ArrayRef> = self.keys.iter().map(|key| batch.column(*key).clone()).collect();
         let mut slots = Vec::new();
         self.index.intern(&keys, batch.num_rows(), &mut slots)?;

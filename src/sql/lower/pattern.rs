@@ -18,8 +18,9 @@ impl Lowering<'_> {
             return Err(refuse::rule_without_time());
         }
         let stream = self.settle(stream, &[])?;
+        let events: Vec<usize> = (0..stream.columns.len()).collect();
         let spec = PatternSpec {
-            input: stream.schema.clone(),
+            input: Arc::new(stream.schema.project(&events)?),
             group: Some(node.group.clone()),
             keys: node.keys.clone(),
             time: node.time,

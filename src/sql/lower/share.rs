@@ -16,6 +16,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, WindowFrameUnits, W
 use super::refuse;
 use crate::error::Result;
 use crate::sql::declared::DeclaredTable;
+use crate::sql::pattern_node::PatternNode;
 
 /// What all scans of a table need together.
 pub(super) struct Demand<'p> {
@@ -87,6 +88,7 @@ fn collect<'p>(plan: &'p LogicalPlan, seq: bool, demands: &mut BTreeMap<String, 
         LogicalPlan::Join(_) => false,
         LogicalPlan::Aggregate(aggregate) => aggregate.aggr_expr.iter().any(depends_on_order),
         LogicalPlan::Window(window) => seq || window.window_expr.iter().any(depends_on_order),
+        LogicalPlan::Extension(extension) if extension.node.as_any().is::<PatternNode>() => true,
         _ => seq,
     };
     plan.inputs().into_iter().try_for_each(|input| collect(input, seq, demands))
