@@ -81,6 +81,7 @@ fn spec(finds: Vec<Find>) -> PatternSpec {
         input: schema(),
         keys: vec![1],
         time: 4,
+        then_by: Vec::new(),
         seq: None,
         order: Order::EventTime,
         rules: finds.into_iter().enumerate().map(rule).collect(),

@@ -31,20 +31,23 @@ use eagre::project::{Origin, Project, SqlText};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, PartialEq)]
-enum Step {
+pub enum Step {
     Row(String, String),
     End,
 }
 
 #[derive(Debug)]
-struct Case {
-    path: PathBuf,
-    sql: String,
-    disorder_micros: Option<i64>,
+pub struct Case {
+    pub path: PathBuf,
+    pub sql: String,
+    pub disorder_micros: Option<i64>,
     /// Input steps with the results that must have appeared before the next step.
-    steps: Vec<(Step, Vec<String>)>,
-    dropped: BTreeMap<String, u64>,
+    pub steps: Vec<(Step, Vec<String>)>,
+    pub dropped: BTreeMap<String, u64>,
 }
+
+/// What came out in the end, or what went wrong: rows, then what was dropped by reason.
+type Answer = Result<(Vec<String>, BTreeMap<String, u64>), String>;
 
 fn parse(path: &Path) -> Case {
     let text = fs::read_to_string(path).unwrap();
@@ -81,7 +84,7 @@ fn parse(path: &Path) -> Case {
 }
 
 /// Keys in order, doubles rounded to nine digits: equal rows become equal texts.
-fn canonical(row: &str) -> String {
+pub fn canonical(row: &str) -> String {
     fn tidy(value: serde_json::Value) -> serde_json::Value {
         match value {
             serde_json::Value::Number(n) if n.is_f64() => serde_json::Value::String(format!("{:.9e}", n.as_f64().unwrap())),
@@ -94,6 +97,15 @@ fn canonical(row: &str) -> String {
         }
     }
     tidy(serde_json::from_str(row).unwrap_or_else(|e| panic!("'{row}': {e}"))).to_string()
+}
+
+/// The rows of a batch, canonical.
+pub fn rows_of(batch: &arrow::array::RecordBatch) -> Vec<String> {
+    let mut text = Vec::new();
+    let mut writer = arrow::json::LineDelimitedWriter::new(&mut text);
+    writer.write(batch).unwrap();
+    writer.finish().unwrap();
+    String::from_utf8(text).unwrap().lines().map(canonical).collect()
 }
 
 /// An engine over a case, with what has been fed and seen so far.
@@ -125,11 +137,7 @@ impl Bench {
         let table = snapshot.table("out").expect("the case fills no table 'out'");
         let mut rows = Vec::new();
         for batch in table.batches().unwrap() {
-            let mut text = Vec::new();
-            let mut writer = arrow::json::LineDelimitedWriter::new(&mut text);
-            writer.write(&batch).unwrap();
-            writer.finish().unwrap();
-            rows.extend(String::from_utf8(text).unwrap().lines().map(canonical));
+            rows.extend(rows_of(&batch));
         }
         rows.sort();
         rows
@@ -247,25 +255,27 @@ async fn stepwise(case: &Case, parallelism: usize) -> (Vec<Vec<String>>, BTreeMa
 }
 
 /// Stopped and restored, at another parallelism, between every two steps.
-async fn restarted(case: &Case) -> (Vec<String>, BTreeMap<String, u64>) {
+pub async fn restarted(case: &Case) -> Answer {
     let mut bench = Bench::new(case, 1);
     for (number, (step, _)) in case.steps.iter().enumerate() {
         let running = bench.engine.start_at(1 + number % 3, Restore::Latest, false).await.unwrap();
+        let stopper = running.stopper();
+        let mut ended = Box::pin(ended(running));
         match step {
             Step::Row(table, row) => {
                 bench.feed(table, &[row]).await;
-                bench.settle(0).await;
-                running.stopper().stop();
+                or_ended(bench.settle(0), &mut ended).await?;
+                stopper.stop();
             }
             Step::End => bench.end(case),
         }
-        tokio::time::timeout(PATIENCE, running.wait()).await.expect("it does not stop").unwrap();
+        ended.await?;
     }
-    (bench.rows(), bench.dropped())
+    Ok((bench.rows(), bench.dropped()))
 }
 
 /// All rows of a table in one batch, in an order of choice.
-async fn at_once(case: &Case, parallelism: usize, order: impl Fn(&[&str]) -> Vec<String>) -> (Vec<String>, BTreeMap<String, u64>) {
+pub async fn at_once(case: &Case, parallelism: usize, order: impl Fn(&[&str]) -> Vec<String>) -> Answer {
     let mut bench = Bench::new(case, parallelism);
     let mut by_table: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (step, _) in &case.steps {
@@ -279,8 +289,42 @@ async fn at_once(case: &Case, parallelism: usize, order: impl Fn(&[&str]) -> Vec
     }
     bench.end(case);
     let running = bench.engine.start(Restore::Auto, false).await.unwrap();
-    tokio::time::timeout(PATIENCE, running.wait()).await.expect("it does not end").unwrap();
-    (bench.rows(), bench.dropped())
+    ended(running).await?;
+    Ok((bench.rows(), bench.dropped()))
+}
+
+/// Of one table: its rows in batches that begin at `cuts`.
+pub async fn in_cuts(case: &Case, parallelism: usize, cuts: &[usize]) -> Answer {
+    let mut bench = Bench::new(case, parallelism);
+    let mut ended = Box::pin(ended(bench.engine.start(Restore::Auto, false).await.unwrap()));
+    let mut batch = Vec::new();
+    for (number, (step, _)) in case.steps.iter().enumerate() {
+        let Step::Row(table, row) = step else { continue };
+        batch.push(row.as_str());
+        if cuts.contains(&(number + 1)) || number + 2 == case.steps.len() {
+            bench.feed(table, &batch).await;
+            batch.clear();
+            or_ended(bench.settle(0), &mut ended).await?;
+        }
+    }
+    bench.end(case);
+    ended.await?;
+    Ok((bench.rows(), bench.dropped()))
+}
+
+/// Waits for something, but not for ever where the run ends before.
+async fn or_ended(
+    something: impl Future<Output = ()>,
+    ended: &mut std::pin::Pin<Box<impl Future<Output = Result<(), String>>>>,
+) -> Result<(), String> {
+    tokio::select! {
+        () = something => Ok(()),
+        end = ended => Err(end.err().unwrap_or_else(|| "it ended too early".to_owned())),
+    }
+}
+
+async fn ended(running: eagre::engine::Running) -> Result<(), String> {
+    tokio::time::timeout(PATIENCE, running.wait()).await.expect("it does not end").map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// Rows in an order that a stream with this much disorder could have: sorted by event time plus a random delay.
@@ -366,7 +410,8 @@ async fn every_case_gives_one_answer_however_it_is_run() {
             failures.push(format!("{name}: dropped {dropped:?}, expected {:?}", case.dropped));
         }
         let expected = all_results(&case);
-        let mut compare = |how: &str, (found, dropped): (Vec<String>, BTreeMap<String, u64>), count: bool| {
+        let mut compare = |how: &str, answer: Answer, count: bool| {
+            let (found, dropped) = answer.unwrap_or_else(|error| panic!("{name}, {how}: {error}"));
             if found != expected {
                 failures.push(format!("{name}, {how}:\n  expected {expected:#?}\n  found    {found:#?}"));
             }

@@ -50,6 +50,28 @@ fn a_bare_select_prints_and_rows_that_reach_no_result_are_told_and_kept() {
 }
 
 #[test]
+fn check_warns_of_patterns_that_overlap_unasked_or_wait_for_ever() {
+    let dir = folder(&[(
+        "a.sql",
+        "CREATE TABLE live (k STRING, v INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('connector' = 'log');
+CREATE VIEW rising AS SELECT * FROM live MATCH_RECOGNIZE (
+  PARTITION BY k ORDER BY ts MEASURES B.v AS v, MATCH_ROWTIME() AS mt PATTERN (A B) DEFINE B AS B.v > A.v);
+CREATE MATERIALIZED VIEW r WITH ('retention' = '1 d') AS SELECT * FROM rising;
+",
+    )]);
+    let checked = eagre(dir.path(), &["check", "a.sql"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", err(&checked));
+    let place = "a.sql:4:42: MATCH_RECOGNIZE without";
+    assert!(err(&checked).contains(&format!("{place} AFTER MATCH SKIP looks for the next match from the row after")), "{}", err(&checked));
+    assert!(err(&checked).contains(&format!("{place} WITHIN keeps the rows of a match that has begun")), "{}", err(&checked));
+    let told = fs::read_to_string(dir.path().join("a.sql")).unwrap();
+    let told = told.replace("PATTERN (A B)", "AFTER MATCH SKIP PAST LAST ROW PATTERN (A B) WITHIN INTERVAL '1' HOUR");
+    fs::write(dir.path().join("a.sql"), told).unwrap();
+    let checked = eagre(dir.path(), &["check", "a.sql"]);
+    assert!(!err(&checked).contains("MATCH_RECOGNIZE"), "{}", err(&checked));
+}
+
+#[test]
 fn check_tells_every_fault_in_one_go_and_no_consequence() {
     let dir = folder(&[(
         "a.sql",

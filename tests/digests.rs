@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::workload;
 
 /// Workload, its three numbers: rows, and what the canonical rows must hash to, as text of `expected/<w>.csv`.
-const WORKLOADS: [&str; 7] = ["w1", "w2", "w3", "w4", "q5", "q7", "q8"];
+const WORKLOADS: [&str; 8] = ["w1", "w2", "w3", "w3m", "w4", "q5", "q7", "q8"];
 
 /// The canonical line of a result row (the same text as the reference's).
 pub fn canonical(workload: &str, row: &serde_json::Value) -> String {
@@ -25,6 +25,7 @@ pub fn canonical(workload: &str, row: &serde_json::Value) -> String {
         "w1" => format!("{},{},{},{}", text("customerId"), int("ws"), int("cnt"), cents("total")),
         "w2" => format!("{},{},{}", text("customerId"), text("ce"), text("oe")),
         "w3" => format!("{},{},{},{}", text("eventId"), text("customerId"), int("ts"), int("cnt")),
+        "w3m" => format!("{},{},{}", text("customerId"), int("t0"), int("t1")),
         "w4" => format!("{},{},{},{}", text("eventId"), text("customerId"), int("ts"), cents("amount")),
         "q5" => format!("{},{},{}", int("ws"), int("auction"), int("num")),
         "q7" => format!("{},{},{},{}", int("ws"), int("auction"), int("bidder"), int("price")),

@@ -27,6 +27,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// By name: the topics that take dead letters.
     pub dead_letters: BTreeMap<String, Arc<dyn Sink>>,
+    /// What was planned as it was written and is probably not meant, with its place.
+    pub advice: Vec<String>,
 }
 
 /// A node and where its rows come from.

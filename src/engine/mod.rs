@@ -82,7 +82,7 @@ impl Engine {
 
     /// What runs and is probably not meant: state that grows for ever, rows that will come too late.
     pub fn advice(&self) -> Vec<String> {
-        let mut advice = Vec::new();
+        let mut advice = self.graph.advice.clone();
         for node in &self.graph.nodes {
             let NodeKind::Source(source) = &node.kind else { continue };
             let idle = source.time.as_ref().and_then(|time| time.idle_timeout_micros);

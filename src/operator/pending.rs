@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array, new_empty_array};
-use arrow::compute::{interleave, take};
+use arrow::compute::{SortOptions, interleave, take};
 use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::row::{RowConverter, SortField};
 
 use crate::error::{Error, Result};
 use crate::operator::row_store::unpin;
@@ -211,6 +212,25 @@ impl Due {
     /// Number of rows.
     pub(crate) fn len(&self) -> usize {
         self.times.len()
+    }
+
+    /// Orders rows of one time by these columns before what orders them already.
+    pub(crate) fn order_ties(&mut self, by: &[(usize, SortOptions)]) -> Result<()> {
+        if by.is_empty() || !self.times.windows(2).any(|times| times[0] == times[1]) {
+            return Ok(());
+        }
+        let columns = by.iter().map(|(at, _)| self.column(*at, &self.places)).collect::<Result<Vec<_>>>()?;
+        let fields = columns.iter().zip(by).map(|(column, (_, options))| SortField::new_with_options(column.data_type().clone(), *options));
+        let keys = RowConverter::new(fields.collect())?.convert_columns(&columns)?;
+        let mut order: Vec<usize> = (0..self.places.len()).collect();
+        order.sort_by(|a, b| (self.times[*a], keys.row(*a)).cmp(&(self.times[*b], keys.row(*b))));
+        self.places = order.into_iter().map(|at| self.places[at]).collect();
+        Ok(())
+    }
+
+    fn column(&self, at: usize, places: &[(usize, usize)]) -> Result<ArrayRef> {
+        let arrays: Vec<&dyn Array> = self.sources.iter().map(|rows| rows.column(at).as_ref()).collect();
+        Ok(interleave(&arrays, places)?)
     }
 
     /// The rows at `range` of the order.

@@ -30,6 +30,7 @@ impl Runner {
             group: Some(group.name.clone()),
             keys: group.input.key_positions(),
             time: group.input.time(),
+            then_by: Vec::new(),
             seq: None,
             order: group.order,
             rules: group.rules.clone(),

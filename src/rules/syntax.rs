@@ -13,13 +13,11 @@ use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Value, VisitMut as _, VisitorMut,
 };
 
-use datafusion::sql::sqlparser::tokenizer::Span;
-
 use crate::error::{Error, Result, did_you_mean};
 use crate::operator::pattern::spec::{Binding, Condition, End, Labels, bindings_schema};
 use crate::rules::form::Text;
 use crate::rules::input::Input;
-use crate::sql::expression::{Expressions, parse_expression};
+use crate::sql::expression::{Expressions, is_replaced, parse_expression, quoted, with_fields};
 
 /// A step, or a group of them, that expressions may name.
 #[derive(Debug, Clone)]
@@ -109,13 +107,6 @@ fn in_text(error: Error, text: &Text) -> Error {
     Error::new(error.kind(), format!("'{}': {}", text.text, error.message())).at(text.place.clone())
 }
 
-/// Quotes that the dialect does not know: they mark names that are replaced already.
-const REPLACED: char = '[';
-
-fn quoted(name: String) -> Expr {
-    Expr::Identifier(Ident { value: name, quote_style: Some(REPLACED), span: Span::empty() })
-}
-
 struct Replacing<'a, 'b> {
     names: &'a Names<'a>,
     bindings: &'b mut Vec<Binding>,
@@ -140,7 +131,7 @@ impl Replacing<'_, '_> {
     /// What to put in the place of `expr`; `None`: it stays, and its parts are looked at.
     fn replacement(&mut self, expr: &Expr) -> Result<Option<Expr>> {
         match expr {
-            Expr::Identifier(name) if name.quote_style == Some(REPLACED) => Ok(None),
+            Expr::Identifier(name) if is_replaced(name) => Ok(None),
             Expr::Identifier(name) => self.names.column(self.names.stream, &name.value).map(Some),
             Expr::CompoundIdentifier(parts) => self.compound(parts).map(Some),
             Expr::Function(function) => {
@@ -172,11 +163,11 @@ impl Replacing<'_, '_> {
             self.names.column(Some(stream), &column.value)?
         } else if self.names.stream.is_some_and(|stream| self.names.input.streams[stream].schema.index_of(&head.value).is_ok()) {
             let column_of = self.names.column(self.names.stream, &head.value)?;
-            return Ok(fields_of(column_of, &parts[1..]));
+            return Ok(with_fields(column_of, &parts[1..]));
         } else {
             return Err(self.names.no_step(&head.value));
         };
-        Ok(fields_of(whole, rest))
+        Ok(with_fields(whole, rest))
     }
 
     /// `first(step.column)`, `last(step.column)`; in a sliding rule `first(column)`.
@@ -245,16 +236,6 @@ impl Replacing<'_, '_> {
     }
 }
 
-/// `expr.a.b`.
-fn fields_of(expr: Expr, fields: &[Ident]) -> Expr {
-    use datafusion::sql::sqlparser::ast::AccessExpr;
-    if fields.is_empty() {
-        return expr;
-    }
-    let access_chain = fields.iter().map(|field| AccessExpr::Dot(Expr::Identifier(field.clone()))).collect();
-    Expr::CompoundFieldAccess { root: Box::new(expr), access_chain }
-}
-
 /// Inside an aggregate: names are plain columns of the step's stream.
 struct Plain<'a> {
     names: &'a Names<'a>,
@@ -267,13 +248,13 @@ impl VisitorMut for Plain<'_> {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         let new = match expr {
-            Expr::Identifier(name) if name.quote_style == Some(REPLACED) => None,
+            Expr::Identifier(name) if is_replaced(name) => None,
             Expr::Identifier(name) => Some(self.names.column(self.names.stream, &name.value)),
             Expr::CompoundIdentifier(parts) => match (self.names.step(&parts[0].value), parts.get(1)) {
                 (Some(step), Some(column)) => {
                     self.several |= self.of.as_ref().is_some_and(|of| *of != step.labels);
                     self.of = Some(step.labels.clone());
-                    Some(self.names.column(step.stream, &column.value).map(|whole| fields_of(whole, &parts[2..])))
+                    Some(self.names.column(step.stream, &column.value).map(|whole| with_fields(whole, &parts[2..])))
                 }
                 _ => Some(Err(self.names.no_step(&parts[0].value))),
             },

@@ -8,6 +8,7 @@
 //! | `CAST(x AS ROW<a INT>)`, `TRY_CAST(…)` | a cast to a type read by `types.rs` |
 //! | `MAP['k', v, …]` | a call of `make_map` |
 //! | `JSON_VALUE(j, p RETURNING INT DEFAULT 0 ON EMPTY)` | `CAST(json_value(j, p, '0', NULL) AS INT)` |
+//! | the body of MATCH_RECOGNIZE, `FINAL f(x)`, `RUNNING f(x)` | a tree of names and expressions (`recognize/syntax.rs`) |
 //! | `j IS [NOT] JSON [VALUE \| SCALAR \| ARRAY \| OBJECT]` | `is_json(j, 'VALUE')` |
 
 use datafusion::sql::sqlparser::ast::{self, CastKind, Expr, FunctionArg, FunctionArgExpr, Ident};
@@ -16,7 +17,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::types;
+use super::{recognize, types};
 
 /// Flink SQL.
 #[derive(Debug, Default, Clone, Copy)]
@@ -82,7 +83,7 @@ impl Dialect for FlinkDialect {
     }
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
-        let [first, second] = parser.peek_tokens_ref();
+        let [first, second, third] = parser.peek_tokens_ref();
         let Token::Word(word) = &first.token else { return None };
         if word.quote_style.is_some() {
             return None;
@@ -92,6 +93,12 @@ impl Dialect for FlinkDialect {
             (Keyword::CAST | Keyword::TRY_CAST, Token::LParen) => Some(parse_cast(parser)),
             (Keyword::MAP, Token::LBracket) => Some(parse_map(parser)),
             (_, Token::LParen) if word.value.eq_ignore_ascii_case("JSON_VALUE") => Some(parse_json_value(parser)),
+            (Keyword::MATCH_RECOGNIZE, Token::SingleQuotedString(_)) => Some(recognize::syntax::parse(parser)),
+            (_, Token::Word(_))
+                if third.token == Token::LParen && ["FINAL", "RUNNING"].iter().any(|w| word.value.eq_ignore_ascii_case(w)) =>
+            {
+                Some(recognize::syntax::parse_semantics(parser))
+            }
             _ => None,
         }
     }

@@ -14,7 +14,7 @@ use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggrega
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Span, Token, Tokenizer};
 
 use super::catalog::Catalog;
 use super::dialect::FlinkDialect;
@@ -41,6 +41,29 @@ pub fn parse_expression(text: &str, at: &Place) -> Result<ast::Expr> {
     let mut parsed = read().map_err(in_file)?;
     forms::rewrite(&mut parsed, "").map_err(in_file)?;
     Ok(parsed)
+}
+
+/// Quotes that the dialect does not know: they mark names that are replaced already.
+const REPLACED: char = '[';
+
+/// A column by which a name was replaced.
+pub fn quoted(name: String) -> ast::Expr {
+    ast::Expr::Identifier(ast::Ident { value: name, quote_style: Some(REPLACED), span: Span::empty() })
+}
+
+/// Is it what [`quoted`] makes?
+pub fn is_replaced(name: &ast::Ident) -> bool {
+    name.quote_style == Some(REPLACED)
+}
+
+/// `expr.a.b`: the fields are texts from here on, so that nobody takes them for names of something else.
+pub fn with_fields(expr: ast::Expr, fields: &[ast::Ident]) -> ast::Expr {
+    if fields.is_empty() {
+        return expr;
+    }
+    let text = |field: &ast::Ident| ast::Expr::Value(ast::Value::SingleQuotedString(field.value.clone()).with_span(field.span));
+    let access_chain = fields.iter().map(|field| ast::AccessExpr::Dot(text(field))).collect();
+    ast::Expr::CompoundFieldAccess { root: Box::new(expr), access_chain }
 }
 
 /// Makes expressions of syntax.

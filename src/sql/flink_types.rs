@@ -69,6 +69,11 @@ fn untyped_null(expr: Expr) -> Expr {
     }
 }
 
+/// [`FlinkLiterals`] on one expression.
+pub(super) fn with_flink_literals(expr: Expr) -> DfResult<Expr> {
+    narrowed(expr).map(|t| t.data)
+}
+
 fn narrowed(expr: Expr) -> DfResult<Transformed<Expr>> {
     expr.transform_down(|expr| match expr {
         Expr::AggregateFunction(_) | Expr::WindowFunction(_) => Ok(Transformed::new(expr, false, TreeNodeRecursion::Jump)),

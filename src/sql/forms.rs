@@ -33,12 +33,12 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::dialect::call;
-use super::{place, relation};
+use super::{place, recognize, relation};
 use crate::error::{Error, Result};
 
 /// Rewrites all of a query or an expression.
 pub(super) fn rewrite<T: VisitMut>(node: &mut T, file: &str) -> Result<()> {
-    match node.visit(&mut Forms { file }) {
+    match node.visit(&mut Forms { file, recognitions: 0 }) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => Ok(()),
     }
@@ -46,6 +46,8 @@ pub(super) fn rewrite<T: VisitMut>(node: &mut T, file: &str) -> Result<()> {
 
 struct Forms<'a> {
     file: &'a str,
+    /// In how many bodies of MATCH_RECOGNIZE the visit is.
+    recognitions: usize,
 }
 
 impl Forms<'_> {
@@ -71,8 +73,21 @@ impl VisitorMut for Forms<'_> {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        match expr {
+            Expr::Prefixed { prefix, .. } if prefix.value == recognize::CLAUSE => self.recognitions += 1,
+            Expr::Prefixed { prefix, .. } if self.recognitions == 0 && recognize::is_semantics(prefix) => {
+                let text = format!("{} belongs to MEASURES of MATCH_RECOGNIZE", prefix.value.to_uppercase());
+                return self.refuse(text, prefix.span);
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         match expr {
+            Expr::Prefixed { prefix, .. } if prefix.value == recognize::CLAUSE => self.recognitions -= 1,
             Expr::Function(function) => {
                 unit_as_text(function);
                 if let Some(planned) = flink_call(function) {

@@ -22,6 +22,7 @@ mod parse;
 pub mod pattern_node;
 mod place;
 pub mod plan;
+pub mod recognize;
 mod relation;
 mod resolve;
 mod scope;

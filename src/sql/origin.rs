@@ -6,7 +6,10 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::catalog::{ColumnKind, TableDef};
 use super::declared::DeclaredTable;
+use super::recognize::RecognizeNode;
+use super::recognize::node::Bound;
 use super::window_node::WindowNode;
+use crate::operator::pattern::row_pattern::RowsPerMatch;
 
 /// Positions of the columns of `plan` that carry event time.
 pub fn time_columns(plan: &LogicalPlan) -> Vec<usize> {
@@ -27,7 +30,7 @@ pub fn metadata_column(plan: &LogicalPlan, key: &str) -> Option<usize> {
 fn is_time(plan: &LogicalPlan, at: usize) -> bool {
     match below(plan, at) {
         Below::Table(table, column) => table.watermark.as_ref().is_some_and(|watermark| watermark.column == column),
-        Below::WindowTime => true,
+        Below::Time => true,
         Below::Inputs(inputs) => !inputs.is_empty() && inputs.iter().all(|(input, at)| is_time(input, *at)),
     }
 }
@@ -35,7 +38,7 @@ fn is_time(plan: &LogicalPlan, at: usize) -> bool {
 fn declared(plan: &LogicalPlan, at: usize) -> Option<(&TableDef, &str)> {
     match below(plan, at) {
         Below::Table(table, column) => Some((table, column)),
-        Below::WindowTime => None,
+        Below::Time => None,
         Below::Inputs(inputs) => inputs.first().and_then(|(input, at)| declared(input, *at)),
     }
 }
@@ -43,7 +46,8 @@ fn declared(plan: &LogicalPlan, at: usize) -> Option<(&TableDef, &str)> {
 /// What a column is, one node further down.
 enum Below<'p> {
     Table(&'p TableDef, &'p str),
-    WindowTime,
+    /// Event time that is made here.
+    Time,
     /// Handed on from these columns of inputs; none: made here.
     Inputs(Vec<(&'p LogicalPlan, usize)>),
 }
@@ -88,11 +92,28 @@ fn below(plan: &LogicalPlan, at: usize) -> Below<'_> {
             let left = join.left.schema().fields().len();
             Below::Inputs(vec![if at < left { (join.left.as_ref(), at) } else { (join.right.as_ref(), at - left) }])
         }
+        LogicalPlan::Extension(extension) if extension.node.as_any().is::<RecognizeNode>() => {
+            extension.node.as_any().downcast_ref().map_or(Below::Inputs(Vec::new()), |node| below_matches(node, at))
+        }
         LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<WindowNode>() {
             Some(window) if at < window.input.schema().fields().len() => Below::Inputs(vec![(window.input.as_ref(), at)]),
-            Some(window) if at + 1 == window.schema.fields().len() => Below::WindowTime,
+            Some(window) if at + 1 == window.schema.fields().len() => Below::Time,
             _ => Below::Inputs(Vec::new()),
         },
+        _ => Below::Inputs(Vec::new()),
+    }
+}
+
+/// The columns of partitions are handed on; those of the rows of a match come when it is complete, which is too late for
+/// their event time.
+fn below_matches(node: &RecognizeNode, at: usize) -> Below<'_> {
+    let own = node.own_columns();
+    match (node.pattern.rows, at.checked_sub(own)) {
+        (_, Some(measured)) if matches!(node.measured.get(measured), Some(Bound::Time { .. })) => Below::Time,
+        (RowsPerMatch::One, None) => {
+            let key = node.partition_by.get(at).and_then(|key| node.input.schema().maybe_index_of_column(key));
+            Below::Inputs(key.map(|key| (node.input.as_ref(), key)).into_iter().collect())
+        }
         _ => Below::Inputs(Vec::new()),
     }
 }

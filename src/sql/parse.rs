@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer, Whitespace};
 
 use super::dialect::FlinkDialect;
+use super::recognize::lift;
 use super::statement::{DropKind, Insert, MaterializedViewDef, Name, Query, Spanned, Statement, ViewDef};
 use super::{ddl, forms, place};
 use crate::error::{Error, Place, Result, did_you_mean};
@@ -50,11 +51,13 @@ pub fn parse_each(text: &str, file: &str) -> Parsed {
     for piece in tokens.split_inclusive(|t| t.token == Token::SemiColon) {
         errors.extend(hint(piece, file));
         let tokens = piece;
-        let Some(mut piece) = Piece::new(&dialect, tokens, file) else { continue };
-        let read = if set.is_some() { piece.inside_set(&mut set) } else { piece.statement(&mut set) };
+        let read = Piece::new(&dialect, tokens, file).and_then(|piece| {
+            let Some(mut piece) = piece else { return Ok(None) };
+            let read = if set.is_some() { piece.inside_set(&mut set)? } else { piece.statement(&mut set)? };
+            Ok(read.map(|value| Spanned { value, place: piece.begin }))
+        });
         match read {
-            Ok(Some(statement)) => statements.push(Spanned { value: statement, place: piece.begin }),
-            Ok(None) => {}
+            Ok(statement) => statements.extend(statement),
             Err(error) => {
                 errors.push(error);
                 undeclared.extend(declares(tokens));
@@ -106,10 +109,10 @@ pub(super) struct Piece<'a> {
 
 impl<'a> Piece<'a> {
     /// `None` when there is nothing but space, comments and `;`.
-    fn new(dialect: &'a FlinkDialect, tokens: &[TokenWithSpan], file: &'a str) -> Option<Self> {
+    fn new(dialect: &'a FlinkDialect, tokens: &[TokenWithSpan], file: &'a str) -> Result<Option<Self>> {
         let is_text = |t: &&TokenWithSpan| !matches!(t.token, Token::Whitespace(_) | Token::SemiColon | Token::EOF);
-        let first = tokens.iter().find(is_text)?;
-        let last = tokens.iter().rfind(|t| !matches!(t.token, Token::Whitespace(_)))?;
+        let last = tokens.iter().rfind(|t| !matches!(t.token, Token::Whitespace(_)));
+        let (Some(first), Some(last)) = (tokens.iter().find(is_text), last) else { return Ok(None) };
         let begin = place::of_span(file, first.span);
         let end = place::of_span(file, last.span);
         // Comments are dropped here; the `;` too, so that the parser sees the end of its input.
@@ -123,7 +126,8 @@ impl<'a> Piece<'a> {
             })
             .cloned()
             .collect();
-        Some(Piece { parser: Parser::new(dialect).with_tokens_with_locations(tokens), file, begin, end })
+        let tokens = lift::lift(tokens, file)?;
+        Ok(Some(Piece { parser: Parser::new(dialect).with_tokens_with_locations(tokens), file, begin, end }))
     }
 
     /// A piece between BEGIN and END of a statement set.
@@ -330,30 +334,10 @@ impl<'a> Piece<'a> {
     /// A query with Flink's forms turned into those that DataFusion plans.
     pub(super) fn query(&mut self) -> Result<Query> {
         let place = self.here();
-        self.refuse_match_recognize()?;
         let query = self.parser.parse_query();
         let mut query = self.said(query)?;
         forms::rewrite(query.as_mut(), self.file)?;
         Ok(Query { value: query, place })
-    }
-
-    /// Found among the tokens: sqlparser's reading of it stops at WITHIN with a message that helps nobody.
-    fn refuse_match_recognize(&self) -> Result<()> {
-        for at in 0.. {
-            let token = self.parser.peek_nth_token_ref(at);
-            match &token.token {
-                Token::EOF => break,
-                Token::Word(w)
-                    if w.quote_style.is_none()
-                        && w.value.eq_ignore_ascii_case("MATCH_RECOGNIZE")
-                        && self.parser.peek_nth_token_ref(at + 1).token == Token::LParen =>
-                {
-                    return Err(Error::input("MATCH_RECOGNIZE is not supported yet").at(place::of_span(self.file, token.span)));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     /// An identifier.

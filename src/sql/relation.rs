@@ -7,6 +7,8 @@
 //! | `CUMULATE` | `DATA, TIMECOL, STEP, SIZE [, OFFSET]` |
 //! | `SESSION` | `DATA [PARTITION BY …], TIMECOL, GAP` |
 //!
+//! MATCH_RECOGNIZE comes as a call, too (`recognize/`).
+//!
 //! `UNNEST(xs) AS t(a, b)` of an array of ROWs gets a column per field here.
 //!
 //! DataFusion's own planner drops modifiers of a table that it does not know (`FOR SYSTEM_TIME AS OF` would become a
@@ -26,8 +28,8 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::dialect::TableArgument;
-use super::place;
 use super::window_node::WindowNode;
+use super::{place, recognize};
 use crate::error::{Error, Place, did_you_mean};
 use crate::time::{MICROS_PER_SECOND, WindowKind};
 
@@ -58,6 +60,10 @@ impl RelationPlanner for WindowFunctions {
                 let Some(kind) = Function::of(&name) else { return Err(fault(format!("no table function '{name}'"), name.span())) };
                 ((kind, name), args.args, alias)
             }
+            TableFactor::Table { name, alias, args: Some(args), .. } if is_recognition(&name) => {
+                let plan = recognition(args.args, &name, context)?;
+                return Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))));
+            }
             TableFactor::UNNEST { alias: alias @ Some(_), array_exprs, with_offset, with_offset_alias, with_ordinality } => {
                 let bare = TableFactor::UNNEST { alias: None, array_exprs, with_offset, with_offset_alias, with_ordinality };
                 let plan = fields_as_columns(context.plan(bare)?)?;
@@ -69,6 +75,27 @@ impl RelationPlanner for WindowFunctions {
         let plan = Arguments::read(function, &name, args)?.plan(context)?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
+}
+
+fn is_recognition(name: &ObjectName) -> bool {
+    matches!(&name.0[..], [part] if part.as_ident().is_some_and(|name| name.value == recognize::CLAUSE))
+}
+
+/// MATCH_RECOGNIZE, as `recognize/lift.rs` wrote it: a table and the body of the clause.
+fn recognition(args: Vec<FunctionArg>, name: &ObjectName, context: &mut dyn RelationPlannerContext) -> DfResult<LogicalPlan> {
+    let exprs: Vec<ast::Expr> = args
+        .into_iter()
+        .filter_map(|arg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+            _ => None,
+        })
+        .collect();
+    let read = <[ast::Expr; 2]>::try_from(exprs).ok().and_then(|[table, body]| Some((TableArgument::from_expr(table)?, body)));
+    let Some((table, body)) = read else {
+        return Err(fault("MATCH_RECOGNIZE stands behind a table: FROM t MATCH_RECOGNIZE (…)".to_owned(), name.span()));
+    };
+    let input = context.plan(table_factor(table.table)?)?;
+    Ok(recognize::plan::plan(input, body, context)?)
 }
 
 /// The elements of an array of ROWs have a column per field, as in Flink.
@@ -111,7 +138,6 @@ pub(super) fn unclaimed(factor: &TableFactor) -> Option<(String, Span)> {
         TableFactor::Function { name, .. } => (format!("LATERAL {name}(…) is not supported"), name.span()),
         TableFactor::Pivot { table, .. } => ("PIVOT is not supported".to_owned(), table.span()),
         TableFactor::Unpivot { table, .. } => ("UNPIVOT is not supported".to_owned(), table.span()),
-        TableFactor::MatchRecognize { table, .. } => ("MATCH_RECOGNIZE is not supported yet".to_owned(), table.span()),
         TableFactor::JsonTable { .. } => ("JSON_TABLE is not supported".to_owned(), factor.span()),
         TableFactor::OpenJsonTable { .. } => ("OPENJSON is not supported".to_owned(), factor.span()),
         TableFactor::XmlTable { .. } => ("XMLTABLE is not supported".to_owned(), factor.span()),
@@ -279,7 +305,7 @@ fn table_factor(table: ast::Expr) -> DfResult<TableFactor> {
     }
 }
 
-fn column(schema: &DFSchema, ident: &Ident) -> DfResult<Column> {
+pub(super) fn column(schema: &DFSchema, ident: &Ident) -> DfResult<Column> {
     let mut found = schema.iter().filter(|(_, field)| field.name() == &ident.value).map(Column::from);
     match (found.next(), found.next()) {
         (Some(column), None) => Ok(column),
@@ -292,7 +318,7 @@ fn column(schema: &DFSchema, ident: &Ident) -> DfResult<Column> {
 }
 
 /// The length of an INTERVAL literal in microseconds.
-fn interval_micros(size: ast::Expr, context: &mut dyn RelationPlannerContext) -> DfResult<i64> {
+pub(super) fn interval_micros(size: ast::Expr, context: &mut dyn RelationPlannerContext) -> DfResult<i64> {
     let span = size.span();
     let text = size.to_string();
     let (value, sign) = match context.sql_to_expr(size, &DFSchema::empty())? {
@@ -303,7 +329,7 @@ fn interval_micros(size: ast::Expr, context: &mut dyn RelationPlannerContext) ->
     match value {
         Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), _) => {
             if interval.months != 0 {
-                return Err(wrong("has months or years, which differ in length; a window needs a length in days or less"));
+                return Err(wrong("has months or years, which differ in length; expected a length in days or less"));
             }
             let micros = i64::from(interval.days)
                 .checked_mul(24 * 3600 * MICROS_PER_SECOND)

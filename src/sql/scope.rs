@@ -65,14 +65,19 @@ impl<'a> Scope<'a> {
     /// An expression over the columns of `schema`, type-coerced and simplified.
     pub(super) fn expression(&self, expr: &ast::Expr, schema: &DFSchema) -> DfResult<Expr> {
         let expr = self.planner().sql_to_expr(expr.clone(), schema, &mut PlannerContext::new())?;
-        let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).with_config_options(self.options.clone()).build();
-        let simplifier = ExprSimplifier::new(context);
-        simplifier.simplify(with_flink_casts(simplifier.coerce(expr, schema)?, schema)?)
+        finished(expr, schema, self.options.clone())
     }
 
     fn planner(&self) -> SqlToRel<'_, Self> {
         SqlToRel::new_with_options(self, ParserOptions::from(&self.options.sql_parser))
     }
+}
+
+/// An expression as planned, type-coerced and simplified.
+pub(super) fn finished(expr: Expr, schema: &DFSchema, options: Arc<ConfigOptions>) -> DfResult<Expr> {
+    let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).with_config_options(options).build();
+    let simplifier = ExprSimplifier::new(context);
+    simplifier.simplify(with_flink_casts(simplifier.coerce(expr, schema)?, schema)?)
 }
 
 /// DataFusion's options as Flink's text needs them.

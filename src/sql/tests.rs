@@ -148,7 +148,6 @@ fn every_statement_that_cannot_be_read_is_told_with_its_place() {
 #[test]
 fn what_is_not_supported_is_refused_by_name_with_its_place() {
     for (query, wanted) in [
-        ("SELECT * FROM events MATCH_RECOGNIZE (PARTITION BY k)", "q.sql:3:22: MATCH_RECOGNIZE is not supported yet"),
         ("SELECT * FROM events FOR SYSTEM_TIME AS OF events.rt", "q.sql:3:15: FOR SYSTEM_TIME AS OF (temporal join) is not supported yet"),
         ("SELECT * FROM events AS e TABLESAMPLE (10 ROWS)", "q.sql:3:15: TABLESAMPLE is not supported"),
         ("SELECT * FROM events PIVOT (SUM(n) FOR k IN ('a'))", "q.sql:3:15: PIVOT is not supported"),
@@ -178,7 +177,7 @@ fn what_is_not_supported_is_refused_by_name_with_its_place() {
         ),
         (
             "SELECT * FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(rt), INTERVAL '1' MONTH))",
-            "q.sql:3:67: 'INTERVAL '1' MONTH' has months or years, which differ in length; a window needs a length in days or less",
+            "q.sql:3:67: 'INTERVAL '1' MONTH' has months or years, which differ in length; expected a length in days or less",
         ),
         (
             "SELECT * FROM TABLE(TUMBLE(TABLE events PARTITION BY k, DESCRIPTOR(rt), INTERVAL '1' SECOND))",
@@ -223,6 +222,114 @@ fn what_is_not_supported_is_refused_by_name_with_its_place() {
     ] {
         assert_eq!(fault(&format!("{EVENTS}{query}")), wanted, "{query}");
     }
+}
+
+#[test]
+fn what_is_wrong_with_match_recognize_is_told_at_its_place() {
+    const ORDER: &str = "the clauses come in the order PARTITION BY, ORDER BY, MEASURES, ONE ROW PER MATCH, AFTER MATCH SKIP, PATTERN, WITHIN, SUBSET, DEFINE";
+    for (body, wanted) in [
+        ("MEASURES A.amont AS x PATTERN (A B)", "4:12: no column 'amont'; did you mean 'amount'?"),
+        ("MEASURES C.n AS x PATTERN (A B)", "4:10: PATTERN has no variable 'C'; there are A, B"),
+        ("MEASURES hit.n AS x PATTERN (Hit)", "4:10: PATTERN has no variable 'hit'; did you mean 'Hit'?"),
+        ("MEASURES A.n AS x PATTERN (A B) DEFINE C AS n > 1", "4:40: DEFINE C: PATTERN has no such variable; there are A, B"),
+        (
+            "MEASURES A.n AS x PATTERN (A B) SUBSET U = (A, B) DEFINE U AS n > 1",
+            "4:58: DEFINE U: PATTERN has no such variable (it is a SUBSET: define its members); there are A, B",
+        ),
+        ("MEASURES A.n AS x PATTERN (A B) DEFINE A AS n > 1, A AS n > 2", "4:52: DEFINE A: it is defined twice"),
+        ("MEASURES A.n AS x PATTERN (A B) DEFINE A AS n + 1", "4:45: DEFINE: this is INT; a condition is true or false"),
+        ("MEASURES A.n AS x PATTERN (A B) SUBSET U = (A, C)", "4:48: PATTERN has no variable 'C'; there are A, B"),
+        ("MEASURES A.n AS x PATTERN (A B) SUBSET A = (B)", "4:40: SUBSET A: there is a variable of this name already"),
+        ("MEASURES A.n AS x AFTER MATCH SKIP TO LAST C PATTERN (A B)", "4:44: PATTERN has no variable 'C'; there are A, B"),
+        (
+            "MEASURES A.n AS x AFTER MATCH SKIP NEXT ROW PATTERN (A B)",
+            "4:36: expected PAST LAST ROW, TO NEXT ROW, TO FIRST variable or TO LAST variable, found NEXT",
+        ),
+        ("MEASURES A.n AS x PATTERN (A B{3,2})", "4:35: PATTERN: the quantifier ends below its beginning, or allows no row at all"),
+        ("MEASURES A.n AS x PATTERN (A B{x})", "4:32: PATTERN: a quantifier is {n}, {n,}, {n,m} or {,m}"),
+        ("MEASURES A.n AS x PATTERN (A |)", "4:30: PATTERN: one side of '|' is missing; write () for no row"),
+        ("MEASURES A.n AS x PATTERN (* A)", "4:28: PATTERN: '*' follows nothing that it could be said of"),
+        ("MEASURES A.n AS x PATTERN (A {- B)", "4:33: PATTERN: expected '-', found the end"),
+        ("MEASURES 1 AS x PATTERN (())", "3:22: PATTERN names no variable"),
+        ("MEASURES A.n AS x PATTERN (A) WITHIN 5", "4:38: '5' is no INTERVAL literal"),
+        ("MEASURES A.n AS x PATTERN (A) WITHIN INTERVAL '0' SECOND", "4:47: WITHIN INTERVAL '0' SECOND: it must be longer than nothing"),
+        ("PATTERN (A) MEASURES A.n AS x", "4:13: expected WITHIN, SUBSET, DEFINE or ')'; {ORDER}, found MEASURES"),
+        ("MEASURES A.n AS x ALL ROWS PATTERN (A)", "4:19: expected PATTERN or a clause before it; {ORDER}, found ALL"),
+        (
+            "MEASURES A.n AS x ONE ROW PER MATCH WITH UNMATCHED ROWS PATTERN (A)",
+            "4:37: expected another clause: OMIT EMPTY MATCHES and WITH UNMATCHED ROWS belong to ALL ROWS PER MATCH, found WITH",
+        ),
+        ("MEASURES A.n AS k PATTERN (A)", "4:17: MATCH_RECOGNIZE: two of its columns are called 'k'"),
+        ("MEASURES A.n x PATTERN (A)", "4:14: expected AS, found x"),
+        ("MEASURES COUNT(DISTINCT A.n) AS x PATTERN (A)", "4:10: COUNT(DISTINCT …) is not supported in MATCH_RECOGNIZE"),
+        (
+            "MEASURES SUM(A.n + B.n) AS x PATTERN (A B)",
+            "4:20: FIRST, LAST, PREV, NEXT and aggregates are about the rows of one variable, or of all",
+        ),
+        (
+            "MEASURES FIRST(LAST(A.n)) AS x PATTERN (A)",
+            "4:16: LAST(…) cannot stand inside of FIRST, LAST, PREV, NEXT or an aggregate; only PREV and NEXT take FIRST(…) and LAST(…)",
+        ),
+        ("MEASURES LAST(A.n, A.n) AS x PATTERN (A)", "4:20: LAST(…): 'A.n' is no number of rows"),
+        ("MEASURES MATCH_ROWTIME(ts) AS x PATTERN (A)", "4:10: MATCH_ROWTIME takes nothing, or the event-time column 'rt'"),
+        ("MEASURES A.n AS x PATTERN (A) DEFINE A AS n > (SELECT 1)", "4:48: a query cannot stand in MATCH_RECOGNIZE"),
+        (
+            "MEASURES A.n AS x PATTERN (A) DEFINE A AS FINAL LAST(n) > 1",
+            "4:43: FINAL belongs to MEASURES: a condition knows the rows up to its own only",
+        ),
+        (
+            "MEASURES A.n AS x PATTERN (A) DEFINE A AS MATCH_NUMBER() > 1",
+            "4:43: MATCH_NUMBER() belongs to MEASURES: a condition does not know it yet",
+        ),
+        ("MEASURES SUM(A.n) OVER () AS x PATTERN (A)", "4:10: SUM(…) OVER cannot stand in MATCH_RECOGNIZE"),
+    ] {
+        let query = format!("SELECT * FROM events MATCH_RECOGNIZE (PARTITION BY k ORDER BY rt\n{body}) AS m");
+        assert_eq!(fault(&format!("{EVENTS}{query}")), format!("q.sql:{}", wanted.replace("{ORDER}", ORDER)), "{body}");
+    }
+    for (query, wanted) in [
+        (
+            "SELECT * FROM events AS e MATCH_RECOGNIZE (ORDER BY rt MEASURES A.n AS x PATTERN (A))",
+            "3:27: MATCH_RECOGNIZE stands right behind a table or a query in parentheses; a name for its rows comes after it: FROM t MATCH_RECOGNIZE (…) AS m",
+        ),
+        (
+            "SELECT * FROM events MATCH_RECOGNIZE (PARTITION BY UPPER(k) ORDER BY rt MEASURES A.n AS x PATTERN (A))",
+            "3:52: PARTITION BY of MATCH_RECOGNIZE takes columns of its table; compute 'UPPER(k)' in a query below",
+        ),
+        (
+            "SELECT * FROM events MATCH_RECOGNIZE (MEASURES A.n AS x PATTERN (A))",
+            "3:22: MATCH_RECOGNIZE needs ORDER BY: its event-time column, ascending",
+        ),
+        (
+            "SELECT * FROM events MATCH_RECOGNIZE (ORDER BY n MEASURES A.n AS x PATTERN (A))",
+            "3:48: ORDER BY of MATCH_RECOGNIZE begins with the event-time column, ascending; 'n' is INT",
+        ),
+        (
+            "SELECT * FROM events MATCH_RECOGNIZE (ORDER BY rt DESC MEASURES A.n AS x PATTERN (A))",
+            "3:48: ORDER BY of MATCH_RECOGNIZE begins with the event-time column, ascending; 'rt' is descending",
+        ),
+        (
+            "SELECT * FROM events MATCH_RECOGNIZE (ORDER BY rt PATTERN (A))",
+            "3:22: MATCH_RECOGNIZE without PARTITION BY and MEASURES has no columns; add MEASURES … AS …",
+        ),
+        ("SELECT FINAL LAST(n) FROM events", "3:8: FINAL belongs to MEASURES of MATCH_RECOGNIZE"),
+    ] {
+        assert_eq!(fault(&format!("{EVENTS}{query}")), format!("q.sql:{wanted}"), "{query}");
+    }
+}
+
+#[test]
+fn a_pattern_keeps_the_columns_that_it_reads_and_no_others() {
+    let plan = plans(&format!(
+        "{EVENTS}SELECT x FROM (SELECT k, n, amount, rt, tags FROM events) MATCH_RECOGNIZE (PARTITION BY k ORDER BY rt
+         MEASURES LAST(B.amount) AS x PATTERN (A B) DEFINE A AS n > 1) WHERE k = 'a' AND x > 1;"
+    ));
+    let plan = plan.unwrap().join("");
+    assert!(plan.contains("TableScan: events projection=[k, n, amount, rt], full_filters=[events.k = Utf8View(\"a\")]"), "{plan}");
+    let all = plans(&format!(
+        "{EVENTS}SELECT c, ts FROM events MATCH_RECOGNIZE (ORDER BY rt MEASURES CLASSIFIER() AS c ALL ROWS PER MATCH PATTERN (A));"
+    ));
+    let all = all.unwrap().join("");
+    assert!(all.contains("TableScan: events projection=[ts, rt]"), "{all}");
 }
 
 #[test]
@@ -402,5 +509,8 @@ CREATE VIEW v AS SELECT CAST(k AS INT), IF(n > 1, 'a', 'b'), MAP['x', 1]['x'], F
   FROM TABLE(HOP(DATA => TABLE events, TIMECOL => DESCRIPTOR(rt), SLIDE => INTERVAL '1' MINUTE, SIZE => INTERVAL '1:30' MINUTE TO SECOND))
   WHERE k LIKE 'a%' AND TIMESTAMPDIFF(SECOND, rt, rt) < 1E3 GROUP BY GROUPING SETS ((k), ());
 EXECUTE STATEMENT SET BEGIN INSERT INTO u SELECT * FROM v; END;
+INSERT INTO u SELECT * FROM (SELECT * FROM events) MATCH_RECOGNIZE (PARTITION BY k ORDER BY rt, n DESC MEASURES FINAL LAST(A.n, 1) AS x
+  ALL ROWS PER MATCH AFTER MATCH SKIP TO LAST B PATTERN (^ (A | B+?){2,3} {- C -} PERMUTE(A, B) $) WITHIN INTERVAL '1' HOUR SUBSET U = (A, B)
+  DEFINE A AS A.n > PREV(n), B AS AVG(A.n) < 15) AS m;
 DROP VIEW IF EXISTS v; /* end */
 ";

@@ -211,6 +211,7 @@ fn engine_pattern(pattern: &Pattern, skip: Skip, schema: &SchemaRef) -> PatternS
         input: schema.clone(),
         keys: vec![3],
         time: 4,
+        then_by: Vec::new(),
         seq: None,
         order: Order::EventTime,
         rules: vec![rule],

@@ -1,22 +1,20 @@
-//! The cases of MATCH_RECOGNIZE, given to the operator as a spec.
+//! The cases of MATCH_RECOGNIZE as SQL texts: run as pipelines at once, in random cuts, with a stop and a restore at another
+//! parallelism between any two rows; and as a bounded query.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
-use datafusion::physical_expr::expressions::Column;
-use eagre::operator::pattern::PatternSpec;
-use eagre::operator::pattern::row_pattern::{Regex, RowPattern, RowSkip, RowsPerMatch};
-use eagre::operator::pattern::spec::{Binding, Bounds, Emission, End, Expr, Find, Labels, Navigation, Order, Rule, bindings_schema};
-use serde_json::Value;
+use datafusion::datasource::MemTable;
+use eagre::sql::bounded;
+use eagre::sql::catalog::Catalog;
+use eagre::sql::functions::Functions;
+use serde_json::{Map, Value, json};
 
-use super::cases::ways;
-use super::driver::{INDEX, KEY, TIME, run_batches};
-use super::expression::{Scope, condition};
+use super::driver::KEY;
 use super::random::Random;
 use super::translate::{Case, Events};
+use crate::cases::{self, Step};
 
 /// The pattern's place in a case of any dialect.
 fn body(case: &Case) -> &Value {
@@ -29,259 +27,284 @@ pub fn is_rows(case: &Case) -> bool {
     body(case).get("regex").is_some()
 }
 
-struct Variables {
-    names: Vec<String>,
-    unions: Vec<(String, Vec<usize>)>,
-}
-
-impl Variables {
-    fn of(case: &Case) -> Self {
-        fn collect(regex: &Value, names: &mut Vec<String>) {
-            match regex {
-                Value::String(name) if name != "^" && name != "$" && !names.contains(name) => names.push(name.clone()),
-                Value::Array(parts) if parts[0] == "rep" => collect(&parts[1], names),
-                Value::Array(parts) => parts[1..].iter().for_each(|part| collect(part, names)),
-                _ => {}
-            }
-        }
-        let mut names = Vec::new();
-        collect(&body(case)["regex"], &mut names);
-        let at = |name: &Value| names.iter().position(|other| Some(other.as_str()) == name.as_str());
-        let members = |list: &Value| list.as_array().unwrap().iter().filter_map(at).collect();
-        let unions = body(case)["subset"].as_object().into_iter().flatten().map(|(name, list)| (name.clone(), members(list))).collect();
-        Variables { names, unions }
-    }
-
-    fn labels(&self, name: &str) -> Option<Vec<usize>> {
-        let one = self.names.iter().position(|other| other == name).map(|at| vec![at]);
-        one.or_else(|| self.unions.iter().find(|(union, _)| union == name).map(|(_, members)| members.clone()))
-    }
-}
-
-fn regex(value: &Value, variables: &Variables) -> Result<Regex, String> {
+fn regex(value: &Value) -> Result<String, String> {
     let Value::Array(parts) = value else {
-        return match value.as_str() {
-            Some("^") => Ok(Regex::Start),
-            Some("$") => Ok(Regex::End),
-            Some(name) => Ok(Regex::Label(variables.labels(name).ok_or("unknown variable")?[0])),
-            None => Err(format!("uses {value} in a pattern")),
-        };
+        return value.as_str().map(str::to_owned).ok_or_else(|| format!("uses {value} in a pattern"));
     };
-    let all = || parts[1..].iter().map(|part| regex(part, variables)).collect::<Result<Vec<_>, _>>();
+    let all = |between: &str| Ok::<_, String>(parts[1..].iter().map(regex).collect::<Result<Vec<_>, _>>()?.join(between));
     Ok(match parts[0].as_str() {
-        Some("seq") => Regex::Seq(all()?),
-        Some("alt") => Regex::Alt(all()?),
-        Some("permute") => Regex::Permute(all()?),
-        Some("exclude") => Regex::Exclude(Box::new(Regex::Seq(all()?))),
-        Some("empty") => Regex::Empty,
-        Some("rep") => Regex::Repeat {
-            inner: Box::new(regex(&parts[1], variables)?),
-            from: parts[2].as_u64().unwrap_or(0) as u32,
-            to: parts[3].as_u64().map(|to| to as u32),
-            greedy: parts.get(4).and_then(Value::as_str) != Some("reluctant"),
-        },
+        Some("seq") => format!("({})", all(" ")?),
+        Some("alt") => format!("({})", all(" | ")?),
+        Some("permute") => format!("PERMUTE({})", all(", ")?),
+        Some("exclude") => format!("{{- {} -}}", all(" ")?),
+        Some("empty") => "()".to_owned(),
+        Some("rep") => {
+            let quantifier = match (parts[2].as_u64().unwrap_or(0), parts[3].as_u64()) {
+                (0, None) => "*".to_owned(),
+                (1, None) => "+".to_owned(),
+                (0, Some(1)) => "?".to_owned(),
+                (from, None) => format!("{{{from},}}"),
+                (0, Some(to)) => format!("{{,{to}}}"),
+                (from, Some(to)) if from == to => format!("{{{from}}}"),
+                (from, Some(to)) => format!("{{{from},{to}}}"),
+            };
+            let reluctant = if parts.get(4).and_then(Value::as_str) == Some("reluctant") { "?" } else { "" };
+            format!("({}){quantifier}{reluctant}", regex(&parts[1])?)
+        }
         other => return Err(format!("uses {other:?} in a pattern")),
     })
 }
 
-/// `final last(B.value, 2)` and the like, as a binding.
-fn measure(text: &str, variables: &Variables, events: &Events) -> Result<Binding, String> {
-    let (running, call) = match text.split_once(' ') {
-        Some(("final", call)) => (false, call),
-        Some(("running", call)) => (true, call),
-        _ => (true, text),
+fn condition(value: &Value) -> Result<String, String> {
+    let Value::Array(parts) = value else {
+        return Ok(match value {
+            Value::String(text) => match text.strip_prefix('$') {
+                Some(field) => format!("`{field}`"),
+                None => format!("'{text}'"),
+            },
+            other => other.to_string(),
+        });
     };
-    let (function, inside) = call.strip_suffix(')').and_then(|call| call.split_once('(')).ok_or_else(|| format!("measure {text}"))?;
-    let (inner, number) = match inside.rsplit_once(',') {
-        Some((inner, number)) => (inner, number.trim().parse::<i64>().map_err(|_| format!("measure {text}"))?),
-        None => (inside, if matches!(function, "prev" | "next") { 1 } else { 0 }),
+    let op = parts[0].as_str().ok_or("a condition without an operation")?;
+    let args = &parts[1..];
+    let infix = |op: &str| Ok::<_, String>(format!("({})", args.iter().map(condition).collect::<Result<Vec<_>, _>>()?.join(op)));
+    let field = |value: &Value| value.as_str().map(|name| name.trim_start_matches('$').to_owned()).ok_or("a field that is no name");
+    let number = |at: usize| args.get(at).map_or(Some(0), Value::as_i64).ok_or("an offset that is no number");
+    let of = |variable: &Value| match variable.as_str() {
+        Some("*") | None => String::new(),
+        Some(name) => format!("{name}."),
     };
-    let field = |text: &str| -> Result<(Labels, Option<Expr>), String> {
-        let (of, name) = match text.split_once('.') {
-            Some((variable, name)) => (Some(variables.labels(variable).ok_or("unknown variable")?), name),
-            None => (None, text),
-        };
-        let at = events.schema.index_of(name).map_err(|_| format!("unknown field {name}"))?;
-        Ok((of, Some(Arc::new(Column::new(name, at)))))
-    };
-    let navigation = match function {
-        "classifier" => {
-            let of = (!inner.is_empty()).then(|| variables.labels(inner).ok_or("unknown variable")).transpose()?;
-            Navigation { of, end: End::Last, skip: 0, shift: 0, running, value: None }
-        }
-        "first" | "last" => {
-            let (of, value) = field(inner)?;
-            let end = if function == "first" { End::First } else { End::Last };
-            Navigation { of, end, skip: number as usize, shift: 0, running, value }
-        }
-        "prev" | "next" => {
-            let shift = if function == "prev" { -number } else { number };
-            match inner.contains('(') {
-                true => match measure(inner, variables, events)? {
-                    Binding::Navigate(inner) => Navigation { shift, ..inner },
-                    _ => return Err(format!("measure {text}")),
-                },
-                false => {
-                    let (of, value) = field(inner)?;
-                    Navigation { of, end: End::Last, skip: 0, shift, running, value }
-                }
+    Ok(match (op, args) {
+        ("==", _) => infix(" = ")?,
+        ("!=", _) => infix(" <> ")?,
+        ("<" | "<=" | ">" | ">=" | "+" | "-" | "*" | "and" | "or", _) => infix(&format!(" {} ", op.to_uppercase()))?,
+        ("not", [inner]) => format!("(NOT {})", condition(inner)?),
+        ("prev", [count, value]) => format!("PREV(`{}`, {count})", field(value)?),
+        ("first" | "last", [variable, value, ..]) => {
+            let logical = format!("{}({}`{}`, {})", op.to_uppercase(), of(variable), field(value)?, number(2)?);
+            match number(3)? {
+                0 => logical,
+                shift if shift < 0 => format!("PREV({logical}, {})", -shift),
+                shift => format!("NEXT({logical}, {shift})"),
             }
         }
-        _ => return Err(format!("measure {text}")),
-    };
-    Ok(Binding::Navigate(navigation))
+        ("sum" | "avg" | "count" | "min" | "max", [variable, value]) => format!("{op}({}`{}`)", of(variable), field(value)?),
+        ("count", [variable]) => format!("COUNT({}*)", of(variable)),
+        _ => return Err(format!("uses {op} in a condition")),
+    })
 }
 
-fn spec(case: &Case) -> Result<(PatternSpec, Events, Vec<String>), String> {
+struct Text {
+    /// Columns of the table but the time.
+    columns: Vec<(String, &'static str)>,
+    /// Everything behind the table's name.
+    clause: String,
+    measures: Vec<String>,
+}
+
+fn text(case: &Case, events: &Events) -> Result<Text, String> {
     let pattern = body(case);
-    let variables = Variables::of(case);
-    let events = Events::new(case, pattern["partition_by"].as_str());
-    let at = |name: &str| events.schema.index_of(name).unwrap();
-    let mut define = Vec::new();
-    for (label, name) in variables.names.iter().enumerate() {
-        let scope =
-            Scope { input: &events.schema, time: at(TIME), labels: &variables.names, unions: &variables.unions, tried: Some(label) };
-        define.push(pattern["define"].get(name).map(|value| condition(value, &scope)).transpose()?);
-    }
-    let to = || variables.labels(pattern["skip"]["step"].as_str().unwrap_or_default()).ok_or("skips to an unknown variable");
-    let skip = match pattern["skip"]["mode"].as_str() {
-        Some("past_last") | None => RowSkip::PastLast,
-        Some("to_next") => RowSkip::ToNext,
-        Some("to_first") => RowSkip::ToFirst(to()?),
-        Some("to_last") => RowSkip::ToLast(to()?),
-        other => return Err(format!("skip {other:?}")),
-    };
-    let all = |empty, unmatched| RowsPerMatch::All { empty, unmatched };
+    let columns = events.schema.fields().iter().filter(|field| !field.name().starts_with('$')).map(|field| {
+        let data_type = match field.data_type() {
+            arrow::datatypes::DataType::Float64 => "DOUBLE",
+            arrow::datatypes::DataType::Boolean => "BOOLEAN",
+            _ => "STRING",
+        };
+        (field.name().clone(), data_type)
+    });
+    let columns = columns.chain([("idx".to_owned(), "BIGINT"), ("k".to_owned(), "BIGINT")]).collect();
     let rows = match pattern["rows"].as_str() {
-        Some("one") => RowsPerMatch::One,
-        None | Some("all") => all(true, false),
-        Some("all_omit_empty") => all(false, false),
-        Some("all_with_unmatched") => all(true, true),
+        Some("one") => "ONE ROW PER MATCH",
+        None | Some("all") => "ALL ROWS PER MATCH SHOW EMPTY MATCHES",
+        Some("all_omit_empty") => "ALL ROWS PER MATCH OMIT EMPTY MATCHES",
+        Some("all_with_unmatched") => "ALL ROWS PER MATCH WITH UNMATCHED ROWS",
         other => return Err(format!("rows {other:?}")),
     };
-    let classifier = Navigation { of: None, end: End::Last, skip: 0, shift: 0, running: true, value: None };
-    let mut bindings = vec![Binding::MatchNumber, Binding::Navigate(classifier)];
+    let to = pattern["skip"]["step"].as_str().unwrap_or_default();
+    let skip = match pattern["skip"]["mode"].as_str() {
+        Some("past_last") | None => "PAST LAST ROW".to_owned(),
+        Some("to_next") => "TO NEXT ROW".to_owned(),
+        Some("to_first") => format!("TO FIRST {to}"),
+        Some("to_last") => format!("TO LAST {to}"),
+        other => return Err(format!("skip {other:?}")),
+    };
     let measures: Vec<String> = case.body["measures"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
-    for name in &measures {
-        bindings.push(measure(name, &variables, &events)?);
+    let mut measured = vec!["MATCH_NUMBER() AS n".to_owned(), "CLASSIFIER() AS label".to_owned()];
+    measured.extend(measures.iter().enumerate().map(|(at, measure)| format!("{measure} AS m{at}")));
+    if rows.starts_with("ONE") {
+        measured.push("LAST(idx) AS idx".to_owned());
     }
-    let bound = bindings_schema(&events.schema, at(TIME), &bindings).unwrap();
-    let first = events.schema.fields().len();
-    let mut columns: Vec<Expr> = vec![Arc::new(Column::new(INDEX, at(INDEX))), Arc::new(Column::new(KEY, at(KEY)))];
-    columns.extend((first..bound.fields().len()).map(|at| Arc::new(Column::new(bound.field(at).name(), at)) as Expr));
-    let mut fields = vec![Field::new(INDEX, DataType::Int64, true), Field::new(KEY, DataType::Int64, true)];
-    fields.extend(bound.fields()[first..].iter().map(|field| field.as_ref().clone()));
-    let within = pattern["within"].as_i64().map(|ms| ms * 1_000);
-    let pattern = RowPattern { regex: regex(&pattern["regex"], &variables)?, variables: variables.names, define, skip, rows, within };
-    let rule = Rule {
-        name: "case".to_owned(),
-        find: Find::Rows(pattern),
-        emit: Emission { bindings, columns },
-        on_timeout: None,
-        bounds: Bounds::default(),
-    };
-    let spec = PatternSpec {
-        group: None,
-        input: events.schema.clone(),
-        keys: vec![events.key.unwrap_or_else(|| at(KEY))],
-        time: at(TIME),
-        seq: None,
-        order: Order::EventTime,
-        rules: vec![rule],
-        schema: Arc::new(Schema::new(fields)),
-    };
-    Ok((spec, events, measures))
+    let objects = |name: &str| pattern[name].as_object().into_iter().flatten();
+    let define =
+        objects("define").map(|(name, value)| Ok(format!("{name} AS {}", condition(value)?))).collect::<Result<Vec<_>, String>>()?;
+    let members =
+        |list: &Value| list.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect::<Vec<_>>().join(", ");
+    let subsets: Vec<String> = objects("subset").map(|(name, list)| format!("{name} = ({})", members(list))).collect();
+    let partition = pattern["partition_by"].as_str().unwrap_or("k");
+    let clause = format!(
+        "MATCH_RECOGNIZE (PARTITION BY `{partition}` ORDER BY `at` MEASURES {} {rows} AFTER MATCH SKIP {skip} PATTERN ({}) {} {} {})",
+        measured.join(", "),
+        regex(&pattern["regex"])?,
+        pattern["within"].as_i64().map_or(String::new(), |ms| format!("WITHIN INTERVAL '{}.{:03}' SECOND", ms / 1000, ms % 1000)),
+        if subsets.is_empty() { String::new() } else { format!("SUBSET {}", subsets.join(", ")) },
+        if define.is_empty() { String::new() } else { format!("DEFINE {}", define.join(", ")) },
+    );
+    Ok(Text { columns, clause, measures })
 }
 
-/// A row as the cases write it: event, match number, label; then the measures.
-type Row = (i64, Option<i64>, Option<String>, Vec<Value>);
+/// What is asked of the rows that come out.
+fn select(text: &Text, case: &Case) -> String {
+    let mut wanted = vec!["idx".to_owned(), "n".to_owned(), "label".to_owned()];
+    wanted.push(if body(case)["partition_by"].is_string() { "0 AS k".to_owned() } else { "k".to_owned() });
+    wanted.extend((0..text.measures.len()).map(|at| format!("m{at}")));
+    format!("SELECT {} FROM t {}", wanted.join(", "), text.clause)
+}
 
-fn read(batches: &[RecordBatch], key: Option<i64>) -> Vec<Row> {
-    let mut found = Vec::new();
-    for batch in batches {
-        let (index, keys, number) = (batch.column(0), batch.column(1), batch.column(2));
-        let (index, keys, number) =
-            (index.as_primitive::<Int64Type>(), keys.as_primitive::<Int64Type>(), number.as_primitive::<Int64Type>());
-        let labels = batch.column(3).as_string_view();
-        let measure = |at: usize, row: usize| {
-            let column = batch.column(at);
-            match column.data_type() {
-                _ if column.is_null(row) => Value::Null,
-                DataType::Utf8View => Value::from(column.as_string_view().value(row)),
-                _ => Value::from(cast(column, &DataType::Float64).unwrap().as_primitive::<Float64Type>().value(row)),
-            }
-        };
-        for row in (0..batch.num_rows()).filter(|row| key.is_none() || key == Some(keys.value(*row))) {
-            let label = labels.is_valid(row).then(|| labels.value(row).to_owned());
-            let number = number.is_valid(row).then(|| number.value(row));
-            found.push((index.value(row), number, label, (4..batch.num_columns()).map(|at| measure(at, row)).collect()));
+/// The case as a text with rows to feed.
+fn sql_case(case: &Case, text: &Text, events: &Events) -> cases::Case {
+    let declared: Vec<String> = text.columns.iter().map(|(name, data_type)| format!("`{name}` {data_type}")).collect();
+    let mut latest = i64::MIN;
+    let disorder = events.times.iter().map(|time| {
+        latest = latest.max(*time);
+        latest - time
+    });
+    // A watermark tells of its own millisecond, too.
+    let delay = disorder.max().unwrap_or(0) + 1;
+    let sql = format!(
+        "CREATE TABLE t ({}, `at` TIMESTAMP(3), WATERMARK FOR `at` AS `at` - INTERVAL '{}.{:03}' SECOND) WITH ('connector' = 'feed', \
+         'format' = 'json');\nCREATE MATERIALIZED VIEW out AS {};",
+        declared.join(", "),
+        delay / 1000,
+        delay % 1000,
+        select(text, case)
+    );
+    let mut steps: Vec<(Step, Vec<String>)> =
+        rows(case, events).into_iter().map(|row| (Step::Row("t".to_owned(), row), Vec::new())).collect();
+    steps.push((Step::End, Vec::new()));
+    cases::Case { path: PathBuf::from(&case.id), sql, disorder_micros: None, steps, dropped: BTreeMap::new() }
+}
+
+fn rows(case: &Case, events: &Events) -> Vec<String> {
+    let copies = if events.key.is_some() { 1..=1 } else { 1..=2 };
+    let mut rows = Vec::new();
+    for (index, event) in case.body["events"].as_array().unwrap().iter().enumerate() {
+        for key in copies.clone() {
+            let mut row: Map<String, Value> = event.as_object().unwrap().clone();
+            let at = chrono::DateTime::from_timestamp_millis(event["ts"].as_i64().unwrap()).unwrap();
+            row.insert("at".to_owned(), at.format("%Y-%m-%d %H:%M:%S%.3f").to_string().into());
+            row.insert("idx".to_owned(), index.into());
+            row.insert("k".to_owned(), key.into());
+            rows.push(Value::Object(row).to_string());
         }
     }
-    found.sort_by(|a, b| (a.1, a.0, &a.2).cmp(&(b.1, b.0, &b.2)));
-    found
+    rows
 }
 
-fn expected_rows(case: &Case, measures: &[String]) -> Option<Vec<Row>> {
-    let rows = case.body["rows_out"].as_array()?;
-    let measured = |row: usize| {
-        measures.iter().map(move |name| match &case.body["measures"][name][row] {
-            Value::Number(number) => Value::from(number.as_f64().unwrap()),
-            other => other.clone(),
-        })
-    };
-    let mut expected: Vec<Row> = rows
-        .iter()
-        .enumerate()
-        .map(|(at, row)| (row[0].as_i64().unwrap(), row[1].as_i64(), row[2].as_str().map(str::to_owned), measured(at).collect()))
-        .collect();
-    expected.sort_by(|a, b| (a.1, a.0, &a.2).cmp(&(b.1, b.0, &b.2)));
+/// The rows that must come out, as `cases` writes them; `None`: the case does not say.
+fn expected_rows(case: &Case, text: &Text) -> Option<Vec<String>> {
+    let shown = case.body["rows_out"].as_array()?;
+    let one = body(case)["rows"].as_str() == Some("one");
+    let keys: &[i64] = if body(case)["partition_by"].is_string() { &[0] } else { &[1, 2] };
+    let mut expected = Vec::new();
+    for (at, row) in shown.iter().enumerate() {
+        for key in keys {
+            // An empty match has no last row.
+            let index = if one && row[2].is_null() { Value::Null } else { row[0].clone() };
+            let mut out = json!({ "idx": index, "n": row[1], "label": row[2], "k": key });
+            for (number, name) in text.measures.iter().enumerate() {
+                out[format!("m{number}")] = match &case.body["measures"][name][at] {
+                    Value::Number(number) => number.as_f64().unwrap().into(),
+                    other => other.clone(),
+                };
+            }
+            expected.push(cases::canonical(&out.to_string()));
+        }
+    }
+    expected.sort();
     Some(expected)
 }
 
-/// The matches that rows tell of, where every row of a match is shown; sorted.
-fn matches_of(case: &Case, rows: &[Row]) -> Vec<Vec<Vec<i64>>> {
+/// The matches that rows of key 1 tell of, where every row of a match is shown; sorted.
+fn matches_of(case: &Case, rows: &[String]) -> Vec<Vec<Vec<i64>>> {
     let labels: Vec<&str> = case.body["match_steps"].as_array().unwrap().iter().map(|label| label.as_str().unwrap()).collect();
     let mut matches: BTreeMap<i64, Vec<Vec<i64>>> = BTreeMap::new();
-    for (index, number, label, _) in rows {
-        let Some(number) = number else { continue };
-        let one = matches.entry(*number).or_insert_with(|| vec![Vec::new(); labels.len()]);
-        if let Some(at) = labels.iter().position(|other| Some(*other) == label.as_deref()) {
-            one[at].push(*index);
+    for row in rows {
+        let row: Value = serde_json::from_str(row).unwrap();
+        let (Some(number), Some(1)) = (row["n"].as_i64(), row["k"].as_i64()) else { continue };
+        let one = matches.entry(number).or_insert_with(|| vec![Vec::new(); labels.len()]);
+        if let Some(at) = labels.iter().position(|other| Some(*other) == row["label"].as_str()) {
+            one[at].push(row["idx"].as_i64().unwrap());
         }
     }
-    let mut all: Vec<Vec<Vec<i64>>> = matches.into_values().collect();
+    let mut all: Vec<Vec<Vec<i64>>> = matches.into_values().map(|steps| steps.into_iter().map(sorted).collect()).collect();
     all.sort();
     all
 }
 
+fn sorted<T: Ord>(mut values: Vec<T>) -> Vec<T> {
+    values.sort();
+    values
+}
+
+/// The answer of a bounded query over the same rows.
+async fn bounded_rows(case: &Case, text: &Text, events: &Events) -> Result<Vec<String>, String> {
+    let at = |name: &str| events.schema.index_of(name).unwrap();
+    let mut columns = Vec::new();
+    let mut fields = Vec::new();
+    for (name, _) in &text.columns {
+        let from = match name.as_str() {
+            "idx" => at(super::driver::INDEX),
+            "k" => at(KEY),
+            other => at(other),
+        };
+        fields.push(events.schema.field(from).clone().with_name(name));
+        columns.push(events.rows.column(from).clone());
+    }
+    fields.push(events.schema.field(at(super::driver::TIME)).clone().with_name("at"));
+    columns.push(events.rows.column(at(super::driver::TIME)).clone());
+    let schema = Arc::new(arrow::datatypes::Schema::new(fields));
+    let batch = arrow::array::RecordBatch::try_new(schema.clone(), columns).unwrap();
+    let context = bounded::session(&Functions::default());
+    context.register_table("t", Arc::new(MemTable::try_new(schema, vec![vec![batch]]).unwrap())).unwrap();
+    let found = bounded::collect(&context, &Catalog::new(), &select(text, case), "case.sql").await.map_err(|e| e.to_string())?;
+    Ok(sorted(found.iter().flat_map(cases::rows_of).collect()))
+}
+
 /// Runs a case every way; says what is wrong.
-pub fn try_rows(case: &Case, random: &mut Random) -> Result<(), String> {
-    let (spec, events, measures) = spec(case).map_err(|why| format!("? {why}"))?;
-    for (way, steps) in ways(&events, i64::MAX, random) {
-        let result = run_batches(&spec, &steps);
+pub async fn try_rows(case: &Case, random: &mut Random) -> Result<(), String> {
+    let events = Events::new(case, body(case)["partition_by"].as_str());
+    let text = text(case, &events).map_err(|why| format!("? {why}"))?;
+    let sql = sql_case(case, &text, &events);
+    let cuts: Vec<usize> = (1..sql.steps.len() - 1).filter(|_| random.below(2) == 0).collect();
+    let plain = |answer: Result<(Vec<String>, BTreeMap<String, u64>), String>| answer.map(|(rows, _)| rows);
+    let whole = |rows: &[&str]| rows.iter().map(|row| (*row).to_owned()).collect::<Vec<_>>();
+    let answers = [
+        ("at once", plain(cases::at_once(&sql, 1, whole).await)),
+        ("at once in two tasks", plain(cases::at_once(&sql, 2, whole).await)),
+        ("cut", plain(cases::in_cuts(&sql, 2, &cuts).await)),
+        ("restored between any two rows", plain(cases::restarted(&sql).await)),
+        ("bounded", bounded_rows(case, &text, &events).await),
+    ];
+    for (way, answer) in answers {
         if let Some(error) = case.body["expect_error"].as_str() {
-            match result {
+            match answer {
                 Err(_) => continue,
-                Ok(batches) => return Err(format!("{way}: must fail ({error}), but finds {:?}", read(&batches, Some(1)))),
+                Ok(rows) => return Err(format!("{way}: must fail ({error}), but finds {rows:#?}")),
             }
         }
-        let batches = result.map_err(|error| format!("{way}: {error}"))?;
-        let keys = if events.key.is_some() { vec![None] } else { vec![Some(1), Some(2)] };
-        for key in keys {
-            let found = read(&batches, key);
-            if let Some(expected) = expected_rows(case, &measures)
-                && found != expected
-            {
-                return Err(format!("{way}, key {key:?}:\n    found    {found:?}\n    expected {expected:?}"));
-            }
-            let all_shown =
-                !body(case)["regex"].to_string().contains("exclude") && body(case)["rows"].as_str().is_none_or(|rows| rows == "all");
-            let mut expected: Vec<Vec<Vec<i64>>> = serde_json::from_value(case.body["matches"].clone()).unwrap();
-            expected.sort();
-            // Match numbers are per partition: those of several cannot be told apart here.
-            if all_shown && events.key.is_none() && matches_of(case, &found) != expected {
-                return Err(format!("{way}, key {key:?}: found {:?}, expected {expected:?}", matches_of(case, &found)));
-            }
+        let found = answer.map_err(|error| format!("{way}: {error}\n{}", sql.sql))?;
+        if let Some(expected) = expected_rows(case, &text)
+            && found != expected
+        {
+            return Err(format!("{way}:\n{}\n    found    {found:#?}\n    expected {expected:#?}", sql.sql));
+        }
+        let excludes = body(case)["regex"].to_string().contains("exclude");
+        let all_shown = !excludes && body(case)["rows"].as_str().is_none_or(|rows| rows == "all");
+        let mut expected: Vec<Vec<Vec<i64>>> = serde_json::from_value(case.body["matches"].clone()).unwrap();
+        expected.sort();
+        // Match numbers are per partition: those of several cannot be told apart here.
+        if all_shown && events.key.is_none() && matches_of(case, &found) != expected {
+            return Err(format!("{way}: found {:?}, expected {expected:?}", matches_of(case, &found)));
         }
     }
     Ok(())

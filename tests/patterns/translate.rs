@@ -121,6 +121,7 @@ pub fn pattern(case: &Case) -> Result<(PatternSpec, Events), Inapplicable> {
         input: events.schema.clone(),
         keys: vec![events.key.unwrap_or_else(|| at(KEY))],
         time: at(TIME),
+        then_by: Vec::new(),
         seq: None,
         order: Order::EventTime,
         rules: vec![rule],

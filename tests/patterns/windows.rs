@@ -59,6 +59,7 @@ fn spec(finds: Vec<Find>, order: Order, bounds: Bounds) -> PatternSpec {
         input: schema(),
         keys: vec![3],
         time: 4,
+        then_by: Vec::new(),
         seq: None,
         order,
         rules: finds.into_iter().enumerate().map(rule).collect(),

@@ -94,6 +94,11 @@ pub(super) trait Executor: Send {
     /// The keys with state, ascending.
     fn slots(&self) -> Vec<u32>;
 
+    /// Rows with a time from here on may still be emitted; none: only such as have not come yet.
+    fn open_since(&self) -> Option<i64> {
+        None
+    }
+
     /// Writes the state of a key.
     fn save(&self, slot: u32, to: &mut Saved<'_>);
 

@@ -39,7 +39,7 @@ use self::executor::Executor;
 use self::operator::Patterns;
 use self::row_matches::RowMatches;
 use self::runs::Runs;
-use self::spec::{Find, Order, Rule};
+use self::spec::{Find, Order, Rule, TieOrder};
 use crate::error::{Error, Result};
 use crate::operator::identity::types_identity;
 use crate::operator::{Distribution, Input, Operator, OperatorSpec};
@@ -57,6 +57,8 @@ pub struct PatternSpec {
     pub keys: Vec<usize>,
     /// Event-time column.
     pub time: usize,
+    /// What orders events of equal time first; with it all of them are there before one is looked at.
+    pub then_by: Vec<TieOrder>,
     /// Hidden column that orders events of equal time: of the input, or right behind its columns, where no rule sees it.
     /// Without it arrival does.
     pub seq: Option<usize>,
@@ -75,16 +77,30 @@ impl OperatorSpec for PatternSpec {
 
     fn describe(&self) -> String {
         let keys: Vec<&str> = self.keys.iter().map(|at| self.input.field(*at).name().as_str()).collect();
-        let rules: Vec<String> = self.rules.iter().map(|rule| format!("{} ({})", rule.name, kind(&rule.find))).collect();
+        let rules: Vec<String> = self.rules.iter().map(|rule| format!("{} {}", rule.name, kind(&rule.find))).collect();
         format!("{} by [{}] order {:?}", rules.join(", "), keys.join(", "), self.order)
     }
 
-    /// Without the rules: each keeps its state under its own name and shape, so that others may come and go.
+    /// In a group without the rules: each keeps its state under its own name and shape, so that others may come and go.
     fn identity(&self) -> String {
         if let Some(group) = &self.group {
             return format!("patterns of {group}");
         }
-        format!("patterns {} keys {:?} time {} seq {:?} {:?}", types_identity(&self.input), self.keys, self.time, self.seq, self.order)
+        let rules = self.rules.iter().map(|rule| {
+            let labels = if rule.tells_labels() { rule.find.labels() } else { Vec::new() };
+            format!("{} emits {} {labels:?}", rule.shape(), rule.emit.identity())
+        });
+        let rules: Vec<String> = rules.collect();
+        format!(
+            "patterns {} keys {:?} time {} {:?} seq {:?} {:?}: {}",
+            types_identity(&self.input),
+            self.keys,
+            self.time,
+            self.then_by,
+            self.seq,
+            self.order,
+            rules.join("; ")
+        )
     }
 
     fn schema(&self) -> &SchemaRef {
@@ -138,12 +154,12 @@ impl PatternSpec {
     }
 }
 
-fn kind(find: &Find) -> &'static str {
+fn kind(find: &Find) -> String {
     match find {
-        Find::Count(_) => "count",
-        Find::Aggregate(_) => "aggregate",
-        Find::Sequence(_) => "sequence",
-        Find::Rows(_) => "match_recognize",
+        Find::Count(_) => "(count)".to_owned(),
+        Find::Aggregate(_) => "(aggregate)".to_owned(),
+        Find::Sequence(_) => "(sequence)".to_owned(),
+        Find::Rows(pattern) => format!("of {}", pattern.variables.join(" ")),
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use ahash::RandomState;
 use arrow::array::{ArrayRef, AsArray, Int64Array, ListArray, RecordBatch, StringViewArray, UInt32Array, new_null_array};
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::take_record_batch;
+use arrow::compute::{SortOptions, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 
 use std::sync::Arc;
@@ -48,6 +48,7 @@ pub(super) struct Patterns {
     schema: SchemaRef,
     keys: Vec<usize>,
     time: usize,
+    then_by: Vec<(usize, SortOptions)>,
     order: Order,
     mark: KeptMark,
     pending: Pending,
@@ -101,6 +102,7 @@ impl Patterns {
             schema: spec.schema.clone(),
             keys: spec.keys.clone(),
             time,
+            then_by: spec.then_by.iter().map(|tie| (tie.column, tie.options)).collect(),
             order: spec.order,
             mark: KeptMark::open(state)?,
             pending,
@@ -441,7 +443,9 @@ impl Operator for Patterns {
 
     fn on_watermark(&mut self, mark: Watermark, out: &mut Output) -> Result<Watermark> {
         self.mark.advance(mark);
-        let due = self.pending.take_before(mark.0)?;
+        let mut due = self.pending.take_before(mark.0)?;
+        // All rows of one time fall due together.
+        due.order_ties(&self.then_by)?;
         let mut from = 0;
         while from < due.len() {
             let to = due.len().min(from + OUTPUT_ROWS);
@@ -450,7 +454,11 @@ impl Operator for Patterns {
             from = to;
         }
         self.look_at_timers(mark.0, out)?;
-        Ok(mark)
+        if mark == Watermark::MAX {
+            return Ok(mark);
+        }
+        let open = self.rules.iter().filter_map(|rule| rule.executor.open_since()).min();
+        Ok(open.map_or(mark, |time| mark.min(Watermark(time))))
     }
 
     fn on_checkpoint(&mut self, _out: &mut Output) -> Result<()> {

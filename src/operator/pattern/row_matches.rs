@@ -6,7 +6,7 @@
 //!                     └ search: the first way in preference order that fits ─▶ match ─▶ rows out ─▶ skip ─▶ next start
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use ahash::RandomState;
 use arrow::datatypes::SchemaRef;
@@ -21,7 +21,7 @@ use crate::operator::pattern::conditions::{ConditionId, Conditions};
 use crate::operator::pattern::executor::{Executor, Loaded, Rows, Saved, Shared};
 use crate::operator::pattern::kept_rows::{Handle, KeptRows, NO_ROW};
 use crate::operator::pattern::row_bind::{Context, PartitionRow, RowBinder};
-use crate::operator::pattern::row_pattern::{Op, Program, RowPattern, RowSkip, RowsPerMatch};
+use crate::operator::pattern::row_pattern::{MAX_VARIABLES, Op, Program, RowPattern, RowSkip, RowsPerMatch};
 use crate::operator::pattern::spec::{Binding, Expr, Order, Rule};
 use crate::operator::pattern::timers::Timer;
 
@@ -61,6 +61,8 @@ struct Partition {
     shown: usize,
     /// Number of the last match.
     number: i64,
+    /// The time of a row that may be the last of a match still to be found, as noted in `open`.
+    open: Option<i64>,
 }
 
 /// A match to be emitted.
@@ -102,6 +104,14 @@ pub(super) struct RowMatches {
     /// Must a partition be remembered when it has no rows?
     remembered: bool,
     partitions: HashMap<u32, Partition, RandomState>,
+    /// Labels that a match may end with, as bits; none: nobody asks when matches end.
+    last: u64,
+    /// Those of them that depend on more than the row.
+    undecided: u64,
+    /// Rows before the last one at least.
+    ahead: usize,
+    /// By partition: the first row that may be the last of a match still to be found.
+    open: BTreeSet<(i64, u32)>,
 }
 
 /// A way not tried yet.
@@ -119,8 +129,9 @@ impl RowMatches {
         if *order != Order::EventTime {
             return Err(Error::input(format!("'{}' matches rows in the order of event time only", rule.name)));
         }
-        if pattern.variables.len() > 64 || pattern.define.len() != pattern.variables.len() {
-            return Err(Error::input(format!("'{}' has {} variables; at most 64 can be told apart", rule.name, pattern.variables.len())));
+        if pattern.variables.len() > MAX_VARIABLES || pattern.define.len() != pattern.variables.len() {
+            let variables = pattern.variables.len();
+            return Err(Error::input(format!("'{}' has {variables} variables; at most {MAX_VARIABLES} can be told apart", rule.name)));
         }
         let mut define = Vec::new();
         let mut back = 0;
@@ -145,6 +156,9 @@ impl RowMatches {
         let mut needed: Vec<usize> = rule.emit.columns.iter().flat_map(collect_columns).map(|column| column.index()).collect();
         needed.retain(|column| *column < input.fields().len());
         let program = Program::new(&pattern.regex)?;
+        let asked = |define: &Define| matches!(define, Define::Anything | Define::Match(_));
+        let undecided = (0..define.len()).filter(|label| asked(&define[*label])).fold(0, |all, label| all | 1_u64 << label);
+        let last = if pattern.timed { pattern.regex.last() } else { 0 };
         let remembered = program.anchored || rule.emit.bindings.iter().any(|binding| matches!(binding, Binding::MatchNumber));
         Ok(RowMatches {
             rule: number,
@@ -159,6 +173,10 @@ impl RowMatches {
             back,
             remembered,
             partitions: HashMap::with_hasher(RandomState::with_seeds(41, 42, 43, 44)),
+            last,
+            undecided: undecided & last,
+            ahead: pattern.regex.shortest().saturating_sub(1),
+            open: BTreeSet::new(),
         })
     }
 
@@ -174,9 +192,28 @@ impl RowMatches {
         }
         self.emit(&found, shared)?;
         for slot in slots {
+            self.note_open(*slot);
             self.forget(*slot, now, shared);
         }
         Ok(())
+    }
+
+    /// Notes the first row of a partition that may be the last of a match still to be found.
+    fn note_open(&mut self, slot: u32) {
+        if self.last == 0 {
+            return;
+        }
+        let Some(partition) = self.partitions.get_mut(&slot) else { return };
+        let may_end = |row: &&PartitionRow| self.undecided != 0 || self.last & (row.fits | !row.known) != 0;
+        let open = partition.rows.iter().skip(partition.next + self.ahead).find(may_end).map(|row| row.time);
+        if partition.open == open {
+            return;
+        }
+        if let Some(time) = partition.open {
+            self.open.remove(&(time, slot));
+        }
+        self.open.extend(open.map(|time| (time, slot)));
+        partition.open = open;
     }
 
     /// Works out which variables rows may be where that does not depend on the match.
@@ -427,10 +464,14 @@ impl Executor for RowMatches {
         slots
     }
 
+    fn open_since(&self) -> Option<i64> {
+        self.open.first().map(|(time, _)| *time)
+    }
+
     /// Version, base, next, shown, number, then per row the event and what it fits.
     fn save(&self, slot: u32, to: &mut Saved<'_>) {
         let Some(partition) = self.partitions.get(&slot) else { return };
-        let Partition { base, next, shown, number, rows } = partition;
+        let Partition { base, next, shown, number, rows, open: _ } = partition;
         [VERSION, *base as i64, *next as i64, *shown as i64, *number, rows.len() as i64].into_iter().for_each(|word| to.word(word));
         for row in rows {
             to.event(row.event);
@@ -455,7 +496,8 @@ impl Executor for RowMatches {
         if let (Some(within), Some(first)) = (self.pattern.within, rows.get(next)) {
             shared.timers.set(Timer { at: first.time.saturating_add(within), rule: self.rule, slot });
         }
-        self.partitions.insert(slot, Partition { rows, base, next, shown, number });
+        self.partitions.insert(slot, Partition { rows, base, next, shown, number, open: None });
+        self.note_open(slot);
         Ok(())
     }
 }

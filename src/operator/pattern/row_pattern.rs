@@ -13,6 +13,9 @@ pub const MAX_PERMUTED: usize = 6;
 /// Most instructions of a program: `{n,m}` are spelled out.
 pub const MAX_PROGRAM: usize = 100_000;
 
+/// Most variables of a pattern: a row's are bits of one word.
+pub const MAX_VARIABLES: usize = 64;
+
 /// MATCH_RECOGNIZE. Measures are the rule's [`Emission`](super::spec::Emission): one row per match, or per row of it.
 #[derive(Debug, Clone)]
 pub struct RowPattern {
@@ -28,6 +31,9 @@ pub struct RowPattern {
     pub rows: RowsPerMatch,
     /// WITHIN: last - first < this, microseconds.
     pub within: Option<i64>,
+    /// Does what is emitted carry the time of a match's last row as event time? The watermark then waits for rows that may
+    /// still turn out to be one.
+    pub timed: bool,
 }
 
 /// A regular expression over rows.
@@ -121,6 +127,34 @@ impl RowPattern {
     pub(super) fn identity(&self) -> String {
         let define: Vec<String> = self.define.iter().map(|define| define.as_ref().map(Condition::identity).unwrap_or_default()).collect();
         format!("rows {:?} {} {:?} {:?} {:?}", self.regex, define.join(", "), self.skip, self.rows, self.within)
+    }
+}
+
+impl Regex {
+    /// Rows that a match has at least.
+    pub(super) fn shortest(&self) -> usize {
+        match self {
+            Regex::Label(_) => 1,
+            Regex::Start | Regex::End | Regex::Empty => 0,
+            Regex::Seq(parts) | Regex::Permute(parts) => parts.iter().map(Regex::shortest).sum(),
+            Regex::Alt(parts) => parts.iter().map(Regex::shortest).min().unwrap_or(0),
+            Regex::Exclude(inner) => inner.shortest(),
+            Regex::Repeat { inner, from, .. } => inner.shortest().saturating_mul(*from as usize),
+        }
+    }
+
+    /// The labels that the last row of a match may have, as bits.
+    pub(super) fn last(&self) -> u64 {
+        match self {
+            Regex::Label(label) => 1 << label,
+            Regex::Start | Regex::End | Regex::Empty => 0,
+            Regex::Seq(parts) => {
+                let optional = parts.iter().rev().take_while(|part| part.shortest() == 0).count();
+                parts.iter().rev().take(optional + 1).fold(0, |all, part| all | part.last())
+            }
+            Regex::Alt(parts) | Regex::Permute(parts) => parts.iter().fold(0, |all, part| all | part.last()),
+            Regex::Exclude(inner) | Regex::Repeat { inner, .. } => inner.last(),
+        }
     }
 }
 

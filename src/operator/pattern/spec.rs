@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
@@ -29,6 +30,15 @@ pub enum Order {
     EventTime,
     /// As they come, decided at once: lowest delay.
     Arrival,
+}
+
+/// A column that orders events of one time, before the sequence column does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TieOrder {
+    /// The column.
+    pub column: usize,
+    /// Its direction, and where NULLs are.
+    pub options: SortOptions,
 }
 
 /// A rule: what to look for, and what to say when it was found.
@@ -442,6 +452,16 @@ impl Find {
 }
 
 impl Rule {
+    /// Do the names of its labels come out?
+    pub(crate) fn tells_labels(&self) -> bool {
+        let tells = |binding: &Binding| matches!(binding, Binding::Matched(_) | Binding::Navigate(Navigation { value: None, .. }));
+        let of_rows = match &self.find {
+            Find::Rows(pattern) => pattern.define.iter().flatten().any(|define| define.bindings.iter().any(tells)),
+            _ => false,
+        };
+        of_rows || self.emit.bindings.iter().any(tells)
+    }
+
     /// Everything that gives the rule's state a meaning: a rule of another shape starts empty.
     pub fn shape(&self) -> String {
         let when = |when: &Option<Expr>| when.as_ref().map(expr_identity).unwrap_or_default();
@@ -455,6 +475,15 @@ impl Rule {
             }
             Find::Rows(pattern) => pattern.identity(),
         }
+    }
+}
+
+impl Emission {
+    /// What it says of a match, without names.
+    pub(crate) fn identity(&self) -> String {
+        let bindings: Vec<String> = self.bindings.iter().map(Binding::identity).collect();
+        let columns: Vec<String> = self.columns.iter().map(expr_identity).collect();
+        format!("{} with ({})", columns.join(", "), bindings.join(", "))
     }
 }
 

@@ -6,8 +6,9 @@
 //! ```
 //! Comes in: a query, a [`SessionContext`] made by [`session`] with the tables to read registered in it. Always holds:
 //! same dialect, same functions, same windows as in a pipeline; no row is late, so the answer is that of a pipeline
-//! which dropped nothing. `window_exec.rs` materialises windows; tables are any `TableProvider`.
+//! which dropped nothing. `window_exec.rs` materialises windows, `recognize_exec.rs` finds matches; tables are any `TableProvider`.
 
+mod recognize_exec;
 mod window_exec;
 
 use std::collections::HashMap;
@@ -38,6 +39,7 @@ use super::statement::Query;
 use super::types::FlinkTypes;
 use super::{lateral_unnest, place};
 use crate::error::{Error, Result, did_you_mean};
+use recognize_exec::RecognizePlanner;
 use window_exec::WindowPlanner;
 
 /// A DataFusion session that means by a text what pipelines mean by it: register tables in it, then [`query`].
@@ -63,14 +65,14 @@ fn state(functions: &Functions) -> SessionState {
     builder.build()
 }
 
-/// DataFusion's physical planner, which also knows windows.
+/// DataFusion's physical planner, which also knows windows and patterns.
 #[derive(Debug)]
 struct Planner;
 
 #[async_trait]
 impl QueryPlanner for Planner {
     async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WindowPlanner)]);
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WindowPlanner), Arc::new(RecognizePlanner)]);
         planner.create_physical_plan(plan, session).await
     }
 }

@@ -15,6 +15,7 @@ mod join;
 mod outside;
 mod over;
 mod pattern;
+mod recognize;
 mod refuse;
 mod scan;
 mod set;
@@ -49,6 +50,7 @@ use crate::error::{Error, Place, Result};
 use crate::operator::OperatorSpec;
 use crate::operator::project::{ProjectSpec, Upserts};
 use crate::sql::pattern_node::PatternNode;
+use crate::sql::recognize::RecognizeNode;
 use crate::sql::window_node::WindowNode;
 
 pub use self::outside::{Connected, LiveTable, LiveTables, Outside};
@@ -144,6 +146,8 @@ impl<'a> Lowering<'a> {
                     self.window(window)
                 } else if let Some(patterns) = node.downcast_ref::<PatternNode>() {
                     self.patterns(patterns)
+                } else if let Some(recognition) = node.downcast_ref::<RecognizeNode>() {
+                    self.recognize(recognition)
                 } else {
                     Err(refuse::node(extension.node.name()))
                 }

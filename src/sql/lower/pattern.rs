@@ -24,6 +24,7 @@ impl Lowering<'_> {
             group: Some(node.group.clone()),
             keys: node.keys.clone(),
             time: node.time,
+            then_by: Vec::new(),
             seq: stream.seq,
             order: node.order,
             rules: node.rules.as_ref().clone(),

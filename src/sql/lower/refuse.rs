@@ -51,14 +51,26 @@ pub(super) fn half_window_group_by(missing: &str) -> Error {
 
 /// A window over a column that is no time attribute. `times`: the tables read and their event-time columns.
 pub(super) fn window_over_value(function: &str, column: &str, times: &[(String, String)]) -> Error {
-    let hint = match times {
+    let hint = time_hint(times);
+    Error::input(format!("{function} needs an event-time column; '{column}' is not one, or no longer, having been computed on: {hint}"))
+}
+
+fn time_hint(times: &[(String, String)]) -> String {
+    match times {
         [] => "declare one with WATERMARK FOR … AS … in CREATE TABLE".to_owned(),
         times => {
             let declared: Vec<String> = times.iter().map(|(table, column)| format!("'{column}' of {table}")).collect();
             format!("pass on {} unchanged", declared.join(" or "))
         }
-    };
-    Error::input(format!("{function} needs an event-time column; '{column}' is not one, or no longer, having been computed on: {hint}"))
+    }
+}
+
+/// MATCH_RECOGNIZE ordered by a column that is no time attribute.
+pub(super) fn match_without_time(column: &str, times: &[(String, String)]) -> Error {
+    let hint = time_hint(times);
+    Error::input(format!(
+        "ORDER BY of MATCH_RECOGNIZE begins with the event-time column; '{column}' is not one, or no longer, having been computed on: {hint}"
+    ))
 }
 
 /// OVER ordered by something else than event time.

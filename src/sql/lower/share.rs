@@ -17,6 +17,7 @@ use super::refuse;
 use crate::error::Result;
 use crate::sql::declared::DeclaredTable;
 use crate::sql::pattern_node::PatternNode;
+use crate::sql::recognize::RecognizeNode;
 
 /// What all scans of a table need together.
 pub(super) struct Demand<'p> {
@@ -88,10 +89,14 @@ fn collect<'p>(plan: &'p LogicalPlan, seq: bool, demands: &mut BTreeMap<String, 
         LogicalPlan::Join(_) => false,
         LogicalPlan::Aggregate(aggregate) => aggregate.aggr_expr.iter().any(depends_on_order),
         LogicalPlan::Window(window) => seq || window.window_expr.iter().any(depends_on_order),
-        LogicalPlan::Extension(extension) if extension.node.as_any().is::<PatternNode>() => true,
+        LogicalPlan::Extension(extension) if looks_for_patterns(extension.node.as_any()) => true,
         _ => seq,
     };
     plan.inputs().into_iter().try_for_each(|input| collect(input, seq, demands))
+}
+
+fn looks_for_patterns(node: &dyn std::any::Any) -> bool {
+    node.is::<PatternNode>() || node.is::<RecognizeNode>()
 }
 
 /// Can the order of rows of equal event time change what the function gives?

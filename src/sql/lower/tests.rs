@@ -209,7 +209,7 @@ fn check_cases(file: &str) {
 
 #[test]
 fn texts_become_graphs() {
-    for file in ["scans.txt", "windows.txt", "joins.txt", "over_and_ranks.txt", "changes.txt"] {
+    for file in ["scans.txt", "windows.txt", "joins.txt", "over_and_ranks.txt", "match.txt", "changes.txt"] {
         check_cases(file);
     }
 }
@@ -250,4 +250,20 @@ fn state_is_found_again_after_an_edit_that_leaves_its_meaning() {
     assert_ne!(plain, state_of(&other), "another filter is another count");
     let other = count("v", "c", "TABLE orders", "n").replace("SUM(amount)", "SUM(id)");
     assert_ne!(plain, state_of(&other), "another argument is another sum");
+}
+
+#[test]
+fn the_state_of_a_pattern_is_that_of_its_conditions_not_of_its_names() {
+    let text = "CREATE MATERIALIZED VIEW v AS SELECT * FROM orders MATCH_RECOGNIZE (PARTITION BY customer ORDER BY rt
+        MEASURES LAST(B.amount) AS x AFTER MATCH SKIP PAST LAST ROW PATTERN (A B) DEFINE B AS B.amount > A.amount) AS m;";
+    let plain = state_of(text);
+    assert_eq!(plain.len(), 1);
+    assert_eq!(plain, state_of(&text.replace("A.amount", "First.amount").replace("(A B)", "(First B)").replace("AS x", "AS y")));
+    for (old, new) in [("> A", "< A"), ("(A B)", "(A B?)"), ("PAST LAST", "TO NEXT"), ("(A B)", "(A B) WITHIN INTERVAL '1' HOUR")] {
+        assert_ne!(plain, state_of(&text.replace(old, new)), "{new}");
+    }
+    // Names that come out make two of what would be one.
+    let told = text.replace("LAST(B.amount)", "CLASSIFIER()");
+    let other = told.replace("VIEW v", "VIEW w").replace("A.amount", "C.amount").replace("(A B)", "(C B)");
+    assert_eq!(state_of(&format!("{told}{other}")).len(), 2);
 }
