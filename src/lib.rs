@@ -23,6 +23,7 @@
 //! | floor | rooms | knows |
 //! |---|---|---|
 //! | doors | [`cli`], [`server`] | everything below |
+//! | trials | [`fixture`] | a project on given events: what it must show |
 //! | engine | [`engine`] | a project as one running pipeline with its tables |
 //! | meaning | [`rules`], [`project`], [`sql`] | turns files and text into a dataflow graph |
 //! | motion | [`dataflow`] | the only place where connectors and operators meet |
@@ -46,6 +47,7 @@
 //! | Where does an offset get committed? | `dataflow/coordinator.rs`: positions are in the manifest, the manifest is the commit |
 //! | How do barriers align? | `dataflow/channel.rs` |
 //! | How does SQL become operators? | `sql/plan.rs` (text to logical plan), `sql/lower/mod.rs` (logical plan to graph) |
+//! | How is a project tested? | `fixture/trial.rs`; the form of its tests: `fixture/read.rs` |
 //! | How does a rule become an operator? | `rules/compile.rs`, from `rules/group.rs`; what the operator does: `operator/pattern/spec.rs` |
 //! | How does state survive a restart? | `state/blocks.rs` (handles), `state/checkpoint.rs` (files), `dataflow/pipeline.rs` (restore) |
 //! | How does a query see one consistent state? | `table/registry.rs`: one `Arc` is swapped at a cut |
@@ -88,6 +90,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod fault;
+pub mod fixture;
 pub mod format;
 pub mod log;
 pub mod metrics;

@@ -8,6 +8,7 @@ const FLOORS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["server"],
+    &["fixture"],
     &["engine"],
     &["rules"],
     &["project", "sql"],

@@ -7,6 +7,7 @@ mod cli;
 mod digests;
 mod doors;
 mod events;
+mod fixtures;
 mod flink;
 mod house;
 mod kafka;

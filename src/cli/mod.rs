@@ -13,6 +13,7 @@ mod rule_watch;
 mod rules;
 mod run;
 mod sql;
+mod test;
 mod topics;
 
 use std::io::IsTerminal as _;
@@ -46,6 +47,7 @@ enum Command {
     Run(run::Args),
     Sql(sql::Args),
     Check(check::Args),
+    Test(test::Args),
     Explain(explain::Args),
     Topics(topics::Args),
     Rules(rules::Args),
@@ -70,6 +72,7 @@ pub fn main() -> ExitCode {
             Command::Run(args) => run::run(args).await,
             Command::Sql(args) => sql::run(args).await,
             Command::Check(args) => check::run(args).await,
+            Command::Test(args) => test::run(args).await,
             Command::Explain(args) => explain::run(args).await,
             Command::Topics(args) => topics::run(args).await,
             Command::Rules(args) => rules::run(args).await,

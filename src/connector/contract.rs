@@ -43,7 +43,7 @@ async fn read(source: &dyn Source, partition: &Partition, position: Option<&Posi
                 records.extend(records_of(&chunk));
                 positions.push((records.len(), reader.position()));
             }
-            Read::Idle | Read::Away => {}
+            Read::Idle | Read::Away | Read::Watermark(_) => {}
             Read::End => {
                 assert!(matches!(reader.read().await.unwrap(), Read::End), "the end must last");
                 positions.push((records.len(), reader.position()));

@@ -56,6 +56,8 @@ pub struct Partition {
 pub enum Read {
     /// Records.
     Chunk(Chunk),
+    /// The outside says so itself: nothing older than this comes any more (microseconds since 1970, exclusive).
+    Watermark(i64),
     /// Nothing new in the outside world: the idle clock may run.
     Idle,
     /// The outside world cannot be asked for now: whether there is something new is not known, and the idle clock stands.

@@ -39,6 +39,15 @@ pub struct Scanned {
     pub arrived_micros: i64,
 }
 
+impl Scanned {
+    /// No rows, but the word of the outside that nothing older than `mark` (where the table has event time) comes any more.
+    pub fn watermark(spec: &ScanSpec, mark: Option<i64>) -> Scanned {
+        let times = mark.map(|mark| Times { marks: vec![mark], kept: Vec::new(), places: Some(Vec::new()) });
+        let rows = RecordBatch::new_empty(spec.schema.clone());
+        Scanned { rows, times, refused: Vec::new(), records: 0, arrived_micros: 0 }
+    }
+}
+
 /// A record that goes no further.
 #[derive(Debug)]
 pub struct RefusedRecord {

@@ -198,6 +198,12 @@ impl SourceTask {
                         }
                         continue;
                     }
+                    Read::Watermark(mark) => {
+                        let scanned = Scanned::watermark(&self.source.scan, self.source.time.as_ref().map(|_| mark));
+                        let after = open.position();
+                        // Behind the rows that came before it.
+                        ahead.push_back(Ahead { scanned: tokio::spawn(async { Ok(scanned) }), after });
+                    }
                     Read::Idle if ahead.is_empty() => {
                         self.on_idle(&mut state, &meters)?;
                         self.outlets.flush(&mut self.chain).await?;

@@ -11,6 +11,7 @@ use crate::connector::registry::Environment;
 use crate::dataflow::dead_letter;
 use crate::dataflow::live::LiveSink;
 use crate::engine::Engine;
+use crate::engine::isolated::{self, Inside, Isolated};
 use crate::engine::live::Registering;
 use crate::engine::stream::Stream;
 use crate::error::{Error, Place, Result};
@@ -46,6 +47,8 @@ pub struct Builder {
     read: bool,
     /// Of an engine whose place this one takes: its live tables, figures and surroundings go on.
     beside: Option<(Tables, Metrics, Environment)>,
+    /// What stands in for everything outside.
+    isolated: Option<Isolated>,
 }
 
 impl Builder {
@@ -63,6 +66,7 @@ impl Builder {
             undeclared: BTreeSet::new(),
             read: false,
             beside: None,
+            isolated: None,
         }
     }
 
@@ -71,6 +75,31 @@ impl Builder {
         engine.tables.hand_over();
         self.beside = Some((engine.tables.clone(), engine.metrics.clone(), engine.environment.clone()));
         self
+    }
+
+    /// Cuts the project off from the world: its sources are fed, its sinks keep their rows, its checkpoints are gone with
+    /// the process, and nothing in it goes by the clock.
+    pub fn isolated(mut self) -> (Self, Isolated) {
+        let isolated = Isolated::default();
+        self.isolated = Some(isolated.clone());
+        (self, isolated)
+    }
+
+    /// Lets a view, or a table that no pipeline writes, be looked at as a live table of its name.
+    pub fn observe(&mut self, name: &str) -> Result<()> {
+        self.read_texts();
+        if self.queries.contains_key(name) {
+            return Err(Error::input(format!("'{name}' is a query that `eagre sql` answers: no rows flow through it")));
+        }
+        let key = match self.catalog.find(name)? {
+            Entry::MaterializedView(..) => return Ok(()),
+            Entry::Table(table) if table.def.options.get("connector").is_some_and(|c| c.value == "table") => return Ok(()),
+            Entry::Table(_) if self.inserts.iter().any(|(insert, _)| insert.table.value == name) => return Ok(()),
+            Entry::Table(table) => table.def.primary_key.clone(),
+            Entry::View(_) => Vec::new(),
+        };
+        let stream = self.stream(name)?;
+        self.live_table(stream, name, &key.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// Adds a scalar function that the texts may call.
@@ -158,7 +187,10 @@ impl Builder {
             tracing::info!("'{key}' is a setting of Flink's runtime: it has no effect here");
         }
         let name = self.project.pipeline(&settings)?;
-        let checkpoints = Checkpoints::new(Store::open(&self.project.checkpoint_dir(&settings)?)?);
+        let checkpoints = Checkpoints::new(match &self.isolated {
+            Some(_) => Store::memory(),
+            None => Store::open(&self.project.checkpoint_dir(&settings)?)?,
+        });
         let brokers = Arc::new(self.project.settings.brokers()?);
         let (tables, metrics, environment) = self.beside.take().unwrap_or_else(|| {
             let metrics = Metrics::default();
@@ -168,8 +200,15 @@ impl Builder {
             (Tables::new(metrics.clone()), metrics, environment)
         });
         let live = Registering { tables: &tables };
-        let outside = Connected { environment: &environment, live: &live };
-        let graph = match lower::lower(&pipelines, &outside, lower::Options::default()) {
+        let connected = Connected { environment: &environment, live: &live };
+        let lowered = match &self.isolated {
+            None => lower::lower(&pipelines, &connected, lower::Options::default()),
+            Some(isolated) => {
+                let graph = lower::lower(&pipelines, &Inside { connected, isolated }, lower::Options::default());
+                graph.map(isolated::without_clock)
+            }
+        };
+        let graph = match lowered {
             Ok(graph) if faults.is_empty() => graph,
             lowered => {
                 faults.extend(lowered.err());

@@ -8,6 +8,7 @@
 //! outside and tells every fault in one go. Read `builder.rs` first.
 
 mod builder;
+pub mod isolated;
 mod live;
 mod running;
 mod stored;

@@ -163,7 +163,7 @@ impl StoredPartition {
         loop {
             match reader.read().await? {
                 Read::End => return Ok(None),
-                Read::Idle | Read::Away => {}
+                Read::Idle | Read::Away | Read::Watermark(_) => {}
                 Read::Chunk(chunk) => {
                     // Neither is any row too far in the future: that is judged when it arrives.
                     let scanned = scan(&self.source.scan, None, self.partition.index, &chunk, 0)?;

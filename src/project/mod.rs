@@ -4,6 +4,7 @@
 //!  eagre.yaml ─ yaml.rs ─▶ Layers ─ settings.rs ─▶ Settings
 //!  queries/*.sql ────────▶ texts in the order of their names
 //!  rules/*.yaml ─────────▶ files of rules in the order of their names
+//!  tests/*.yaml ─────────▶ files of fixtures, read when they are asked for
 //! ```
 //! Comes in: a path. Goes out: settings, SQL texts with their names, and where things are. Nothing is parsed here but
 //! `eagre.yaml`. Always holds: the same name of a setting means the same in the file, in `SET` and in `--set`.
@@ -33,8 +34,11 @@ pub const QUERIES: &str = "queries";
 /// The folder of rule files in a project folder.
 pub const RULES: &str = "rules";
 
+/// The folder of fixtures in a project folder.
+pub const TESTS: &str = "tests";
+
 /// Parts of a project that a later version reads: refused, rather than run as if they were not there.
-const LATER: [&str; 3] = ["contracts", "sagas", "tests"];
+const LATER: [&str; 2] = ["contracts", "sagas"];
 
 /// A project as it is on disk.
 #[derive(Debug, Clone)]
@@ -65,6 +69,15 @@ pub struct SqlText {
 /// A file of rules of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleFile {
+    /// Its file, as messages name it.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// A file of fixtures of a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FixtureFile {
     /// Its file, as messages name it.
     pub name: String,
     /// What it says.
@@ -127,6 +140,12 @@ impl Project {
         let name = whole.file_name().map_or_else(|| "project".to_owned(), |name| name.to_string_lossy().into_owned());
         let texts = files_of(&queries, &["sql"])?.into_iter().map(|(name, text)| SqlText { name, text }).collect();
         Ok(Project { base_dir: dir.to_owned(), default_name: name, is_file: false, texts, rules: rule_files(dir)?, settings })
+    }
+
+    /// Its files of fixtures, in the order of their names. Not read before they are asked for: a project runs without.
+    pub fn fixtures(&self) -> Result<Vec<FixtureFile>> {
+        let files = files_of(&self.base_dir.join(TESTS), &["yaml", "yml"])?;
+        Ok(files.into_iter().map(|(name, text)| FixtureFile { name, text }).collect())
     }
 
     /// Is it a SQL file, in which a bare SELECT is shown, not a folder, in which it has a name?

@@ -45,6 +45,11 @@ impl Store {
         Err(Error::input(format!("checkpoint.dir '{place}': expected a directory, file://… or s3://bucket/prefix")))
     }
 
+    /// A place that is gone with the process.
+    pub fn memory() -> Store {
+        Store::Object(Arc::new(object_store::memory::InMemory::new()), ObjectPath::default())
+    }
+
     /// The place as people write it.
     pub fn describe(&self) -> String {
         match self {
@@ -174,8 +179,8 @@ mod tests {
     async fn both_stores_keep_what_they_were_given() {
         let dir = tempfile::tempdir().unwrap();
         let local = Store::Local(dir.path().join("a/b"));
-        let memory = Store::Object(Arc::new(object_store::memory::InMemory::new()), ObjectPath::from("p"));
-        for store in [local, memory] {
+        let prefixed = Store::Object(Arc::new(object_store::memory::InMemory::new()), ObjectPath::from("p"));
+        for store in [local, prefixed, Store::memory()] {
             assert!(store.list().await.unwrap().is_empty());
             store.create("x", Bytes::from_static(b"1")).await.unwrap();
             store.create("w", Bytes::from_static(b"2")).await.unwrap();

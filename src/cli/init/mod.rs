@@ -12,13 +12,14 @@ pub struct Args {
 }
 
 /// The files of a new project.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("README.md", include_str!("template/README.md")),
     ("eagre.yaml", include_str!("template/eagre.yaml")),
     (".gitignore", ".eagre/\n"),
     ("queries/10-orders.sql", include_str!("template/queries/10-orders.sql")),
     ("queries/20-metrics.sql", include_str!("template/queries/20-metrics.sql")),
     ("queries/latest.sql", include_str!("template/queries/latest.sql")),
+    ("tests/revenue.yaml", include_str!("template/tests/revenue.yaml")),
 ];
 
 /// Runs the command; returns the exit code.

@@ -45,6 +45,14 @@ pub struct Feed {
     changed: Arc<Notify>,
 }
 
+/// What is handed over.
+#[derive(Debug, Clone)]
+enum Fed {
+    Records(Records),
+    /// Nothing older than this comes any more (microseconds, exclusive).
+    Watermark(i64),
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     partitions: Vec<Lane>,
@@ -59,7 +67,7 @@ struct Inner {
 struct Lane {
     /// Number of the first chunk still here.
     first: usize,
-    chunks: std::collections::VecDeque<Records>,
+    chunks: std::collections::VecDeque<Fed>,
     /// Number of the next chunk to read.
     read: usize,
 }
@@ -73,15 +81,25 @@ impl Feed {
 
     /// Hands rows to partition 0, in the schema of the table's physical columns. Waits while too many are unread.
     pub async fn send(&self, rows: RecordBatch) -> Result<()> {
-        self.send_to(0, Records::Rows(rows)).await
+        self.send_records(0, Records::Rows(rows)).await
     }
 
     /// Hands whole lines (of the table's format) to a partition. Waits while too many chunks are unread.
     pub async fn send_lines(&self, partition: usize, lines: impl Into<Bytes>) -> Result<()> {
-        self.send_to(partition, Records::Lines(lines.into())).await
+        self.send_records(partition, Records::Lines(lines.into())).await
     }
 
-    async fn send_to(&self, partition: usize, records: Records) -> Result<()> {
+    /// Hands records, as a log or a broker has them, to a partition. Waits while too many chunks are unread.
+    pub async fn send_records(&self, partition: usize, records: Records) -> Result<()> {
+        self.hand_over(partition, Fed::Records(records)).await
+    }
+
+    /// Says that no row with an event time before `micros` (since 1970) comes into the partition any more.
+    pub async fn watermark(&self, partition: usize, micros: i64) -> Result<()> {
+        self.hand_over(partition, Fed::Watermark(micros)).await
+    }
+
+    async fn hand_over(&self, partition: usize, fed: Fed) -> Result<()> {
         loop {
             let changed = self.changed.notified();
             {
@@ -91,7 +109,7 @@ impl Feed {
                 }
                 let lane = inner.lane(partition);
                 if lane.first + lane.chunks.len() - lane.read < BACKLOG {
-                    lane.chunks.push_back(records);
+                    lane.chunks.push_back(fed);
                     break;
                 }
             }
@@ -120,6 +138,11 @@ impl Inner {
         }
         &mut self.partitions[partition]
     }
+}
+
+/// The source of a table with a feed in its place: what is fed is read as the records of the table would be.
+pub fn in_place_of(source: ConfiguredSource, table: &str, env: &Environment) -> ConfiguredSource {
+    ConfiguredSource { source: Arc::new(source::FeedSource::new(table, env.feeds.of(table), 1)), ..source }
 }
 
 /// The source that a table declares.

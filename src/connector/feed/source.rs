@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Feed, NAME};
+use super::{Fed, Feed, NAME};
 use crate::connector::{Partition, Position, Read, Reader, Source};
 use crate::error::Result;
 use crate::format::Chunk;
@@ -70,7 +70,7 @@ impl FeedReader {
         let mut inner = self.feed.inner.lock();
         let (keeping, ended) = (inner.keeping, inner.ended);
         let lane = inner.lane(self.partition);
-        let Some(records) = lane.chunks.get(self.next - lane.first).cloned() else { return ended.then_some(Read::End) };
+        let Some(fed) = lane.chunks.get(self.next - lane.first).cloned() else { return ended.then_some(Read::End) };
         if !keeping {
             lane.chunks.pop_front();
             lane.first += 1;
@@ -79,6 +79,10 @@ impl FeedReader {
         lane.read = self.next;
         drop(inner);
         self.feed.changed.notify_waiters();
+        let records = match fed {
+            Fed::Records(records) => records,
+            Fed::Watermark(micros) => return Some(Read::Watermark(micros)),
+        };
         let arrived_micros = chrono::Utc::now().timestamp_micros();
         // A chunk counts as one record's worth of offsets apart from the next, whatever it holds.
         let base_offset = (self.next as i64 - 1) << 24;
