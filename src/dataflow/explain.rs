@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 
 use crate::dataflow::graph::{Graph, Node, NodeId, NodeKind, OnError, SourceNode, TimeSpec, WatermarkExpr};
 use crate::operator::{Distribution, OperatorSpec};
+use crate::time::Length;
 
 /// The whole graph; `now` says of nodes by name how they are while they run.
 pub fn explain(graph: &Graph, now: &BTreeMap<String, String>) -> String {
@@ -132,12 +133,12 @@ fn source_lines(source: &SourceNode) -> Vec<String> {
 
 fn time_words(time: &TimeSpec) -> String {
     let mut words = match &time.watermark {
-        WatermarkExpr::Delay(micros) => format!("watermark {} behind the largest", seconds(*micros)),
+        WatermarkExpr::Delay(micros) => format!("watermark {} behind the largest", Length(*micros)),
         WatermarkExpr::Expr(expr) => format!("watermark {expr}"),
     };
     let mut say = |what: &str, micros: Option<i64>| {
         if let Some(micros) = micros {
-            _ = write!(words, ", {what} {}", seconds(micros));
+            _ = write!(words, ", {what} {}", Length(micros));
         }
     };
     say("idle after", time.idle_timeout_micros);
@@ -150,8 +151,4 @@ fn time_words(time: &TimeSpec) -> String {
         words.push_str(", lateness judged by batch");
     }
     words
-}
-
-fn seconds(micros: i64) -> String {
-    if micros % 1_000_000 == 0 { format!("{} s", micros / 1_000_000) } else { format!("{} ms", micros as f64 / 1_000.0) }
 }

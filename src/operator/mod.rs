@@ -220,6 +220,7 @@ mod row_store;
 pub mod session;
 mod session_store;
 mod slice_runs;
+mod spoken;
 pub mod suppress;
 #[cfg(test)]
 pub(crate) mod testing;

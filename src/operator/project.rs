@@ -20,6 +20,7 @@ use datafusion::physical_expr::utils::collect_columns;
 use crate::error::Result;
 use crate::operator::expressions::{Failures, evaluate, holds};
 use crate::operator::identity::expr_identity;
+use crate::operator::spoken;
 use crate::operator::{Distribution, Input, Operator, OperatorSpec, Output};
 use crate::state::StateHandles;
 use crate::time::Watermark;
@@ -50,12 +51,12 @@ impl OperatorSpec for ProjectSpec {
             .iter()
             .map(|(expr, field)| match expr.downcast_ref::<Column>() {
                 Some(column) if column.name() == field.name() => column.name().to_owned(),
-                _ => format!("{expr} AS {}", field.name()),
+                _ => format!("{} AS {}", spoken::expression(expr), field.name()),
             })
             .collect();
-        let filter = self.filter.as_ref().map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
+        let filter = self.filter.as_ref().map(|filter| format!(" WHERE {}", spoken::expression(filter))).unwrap_or_default();
         let upserts = self.upserts.as_ref().and_then(|upserts| upserts.holds.as_ref());
-        let upserts = upserts.map(|holds| format!(", gone unless {holds}")).unwrap_or_default();
+        let upserts = upserts.map(|holds| format!(", gone unless {}", spoken::expression(holds))).unwrap_or_default();
         format!("{}{filter}{upserts}", columns.join(", "))
     }
 
@@ -199,7 +200,7 @@ mod tests {
             < e u 0
             ",
         );
-        assert_eq!(spec.describe(), "n@2 + n@2 AS twice, name WHERE n@2 > 1");
+        assert_eq!(spec.describe(), "n + n AS twice, name WHERE n > 1");
         assert_eq!(spec.identity(), "project [@2 + @2: Int64, @0: Utf8View] where [@2 > 1]");
     }
 

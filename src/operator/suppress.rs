@@ -19,7 +19,7 @@ use crate::event::derived_id;
 use crate::operator::event_time::micros;
 use crate::operator::{Distribution, Input, Operator, OperatorSpec, Output};
 use crate::state::{BlockTable, StateHandles};
-use crate::time::Watermark;
+use crate::time::{Length, Watermark};
 
 /// The columns that are looked at, by name.
 const LOOKED_AT: [&str; 4] = ["rule", "key", "alert_time", "causationid"];
@@ -60,7 +60,7 @@ impl OperatorSpec for SuppressSpec {
     }
 
     fn describe(&self) -> String {
-        let periods: Vec<String> = self.periods.iter().map(|(rule, micros)| format!("{rule} {} s", micros / 1_000_000)).collect();
+        let periods: Vec<String> = self.periods.iter().map(|(rule, micros)| format!("{rule} once in {}", Length(*micros))).collect();
         if periods.is_empty() { "nothing is held back".to_owned() } else { periods.join(", ") }
     }
 

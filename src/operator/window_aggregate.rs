@@ -25,6 +25,7 @@ use crate::operator::event_time::{micros, refuse_null_times, window_columns};
 use crate::operator::expressions::Failures;
 use crate::operator::group_table::GroupLayout;
 use crate::operator::identity::{aggregate_identity, expr_identity};
+use crate::operator::spoken;
 use crate::operator::window_partial::WindowPartial;
 use crate::operator::window_slices::{SliceRows, WindowSlices, split_by_time, split_by_window};
 use crate::operator::{Distribution, Input, Operator, OperatorSpec, Output, Refused};
@@ -129,7 +130,7 @@ impl OperatorSpec for WindowAggregateSpec {
 
     fn describe(&self) -> String {
         let keys: Vec<String> = self.keys.iter().map(|(_, field)| field.name().clone()).collect();
-        let aggregates: Vec<&str> = self.aggregates.iter().map(|aggregate| aggregate.name()).collect();
+        let aggregates: Vec<String> = self.aggregates.iter().map(|aggregate| spoken::name(aggregate.name())).collect();
         let sets = self.grouping_sets.as_ref().map(|sets| format!(" in {} grouping sets", sets.len())).unwrap_or_default();
         let windows = match &self.windowing {
             Windowing::Time { time, kind } => format!("{kind} on {}", self.input.field(*time).name()),

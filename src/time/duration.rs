@@ -73,6 +73,20 @@ impl Visitor<'_> for Micros {
     }
 }
 
+/// Microseconds, shown in the largest unit that divides them.
+#[derive(Debug, Clone, Copy)]
+pub struct Length(pub i64);
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(i64, &str); 6] =
+            [(86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"), (1_000, "ms"), (1, "us")];
+        let (length, unit) =
+            UNITS.into_iter().find(|(length, _)| self.0 % length == 0 && (self.0 != 0 || *length == 1_000_000)).unwrap_or((1, "us"));
+        write!(f, "{} {unit}", self.0 / length)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

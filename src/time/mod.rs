@@ -8,7 +8,7 @@ pub mod text;
 mod watermark;
 mod window;
 
-pub use duration::{deserialize_micros, deserialize_some_micros, parse_duration};
+pub use duration::{Length, deserialize_micros, deserialize_some_micros, parse_duration};
 pub use watermark::{Watermark, WatermarkMerge};
 pub use window::{Window, WindowKind, floor_to};
 

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::Length;
 use crate::error::{Error, Result};
 
 /// One window, `[start, end)` in microseconds.
@@ -194,18 +195,6 @@ impl fmt::Display for WindowKind {
             0 => Ok(()),
             offset => write!(f, " offset {}", Length(offset)),
         }
-    }
-}
-
-/// Microseconds, shown in the largest unit that divides them.
-struct Length(i64);
-
-impl fmt::Display for Length {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [(i64, &str); 6] =
-            [(86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"), (1_000, "ms"), (1, "us")];
-        let (length, unit) = UNITS.into_iter().find(|(length, _)| self.0 % length == 0).unwrap_or((1, "us"));
-        write!(f, "{} {unit}", self.0 / length)
     }
 }
 

@@ -13,6 +13,8 @@ mod general;
 pub(crate) mod held;
 pub(crate) mod nth;
 
+use crate::time::Length;
+
 /// How far a frame reaches back from the current row; it always ends at the current row (Flink's rule).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Frame {
@@ -30,10 +32,10 @@ impl Frame {
     /// A function over it, in words.
     pub(crate) fn text(self, call: &str) -> String {
         match self {
-            Frame::RangeUnbounded => format!("{call} range unbounded"),
-            Frame::Range(micros) => format!("{call} range {micros} us"),
-            Frame::RowsUnbounded => format!("{call} rows unbounded"),
-            Frame::Rows(before) => format!("{call} rows {before}"),
+            Frame::RangeUnbounded => format!("{call} over all so far"),
+            Frame::Range(micros) => format!("{call} over the last {}", Length(micros)),
+            Frame::RowsUnbounded => format!("{call} over all rows so far"),
+            Frame::Rows(before) => format!("{call} over the row and {before} before"),
         }
     }
 }

@@ -29,9 +29,10 @@ use crate::operator::identity::{expr_identity, types_identity};
 use crate::operator::joined::{Joined, take_columns};
 use crate::operator::kept_mark::KeptMark;
 use crate::operator::keys::{KeyIndex, NO_SLOT, NullKeys};
+use crate::operator::spoken;
 use crate::operator::{Distribution, Input, OUTPUT_ROWS, Operator, OperatorSpec, Output};
 use crate::state::StateHandles;
-use crate::time::{MICROS_PER_SECOND, Watermark};
+use crate::time::{Length, MICROS_PER_SECOND, Watermark};
 
 /// State is forgotten in slices of the interval's length divided by this.
 const SLICES: i64 = 8;
@@ -118,13 +119,13 @@ impl OperatorSpec for IntervalJoinSpec {
             .map(|(l, r)| format!("{} = {}", self.left.field(*l).name(), self.right.field(*r).name()))
             .collect();
         let (left, right) = (self.left.field(self.left_time).name(), self.right.field(self.right_time).name());
-        let filter = self.filter.as_ref().map(|filter| format!(" and {filter}")).unwrap_or_default();
+        let filter = self.filter.as_ref().map(|filter| format!(" and {}", spoken::expression(filter))).unwrap_or_default();
         format!(
-            "{} on [{}], right {right} - left {left} within [{} us, {} us]{filter}",
+            "{} on [{}], right {right} - left {left} from {} to {}{filter}",
             self.join_type,
             keys.join(", "),
-            self.lower_micros,
-            self.upper_micros
+            Length(self.lower_micros),
+            Length(self.upper_micros)
         )
     }
 
@@ -138,8 +139,8 @@ impl OperatorSpec for IntervalJoinSpec {
             types_identity(&self.right),
             self.right_keys,
             self.right_time,
-            self.lower_micros,
-            self.upper_micros,
+            Length(self.lower_micros),
+            Length(self.upper_micros),
             self.filter.as_ref().map(expr_identity).unwrap_or_default(),
         )
     }

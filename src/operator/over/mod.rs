@@ -41,6 +41,7 @@ use crate::operator::identity::{aggregate_identity, expr_identity, types_identit
 use crate::operator::kept_mark::KeptMark;
 use crate::operator::keys::{KeyIndex, NullKeys};
 use crate::operator::pending::Pending;
+use crate::operator::spoken;
 use crate::operator::{Distribution, Input, OUTPUT_ROWS, Operator, OperatorSpec, Output};
 use crate::state::StateHandles;
 use crate::time::Watermark;
@@ -170,7 +171,7 @@ impl OverColumn {
             OverFunction::RowNumber => "row_number()".to_owned(),
             OverFunction::Rank { dense } => if *dense { "dense_rank()" } else { "rank()" }.to_owned(),
             OverFunction::Nth { value, which, ignore_nulls } => {
-                let value = if input.is_some() { value.to_string() } else { expr_identity(value) };
+                let value = if input.is_some() { spoken::expression(value) } else { expr_identity(value) };
                 let nulls = if *ignore_nulls { " ignore nulls" } else { "" };
                 let call = match which {
                     WhichRow::FromFirst(1) => format!("first_value({value}){nulls}"),
@@ -180,7 +181,7 @@ impl OverColumn {
                 self.frame.text(&call)
             }
             OverFunction::Lag { value, offset, default } => {
-                let value = if input.is_some() { value.to_string() } else { expr_identity(value) };
+                let value = if input.is_some() { spoken::expression(value) } else { expr_identity(value) };
                 format!("lag({value}, {offset}, {default})")
             }
             OverFunction::Aggregate(aggregate) => {
@@ -189,8 +190,8 @@ impl OverColumn {
                 let slow = if slow { " (slow: computed anew for each row)" } else { "" };
                 let call = match &self.filter {
                     _ if input.is_none() => aggregate_identity(aggregate, self.filter.as_ref()),
-                    Some(filter) => format!("{} filter {filter}", aggregate.name()),
-                    None => aggregate.name().to_owned(),
+                    Some(filter) => format!("{} filter {}", spoken::call(aggregate.name()), spoken::expression(filter)),
+                    None => spoken::call(aggregate.name()),
                 };
                 format!("{}{slow}", self.frame.text(&call))
             }

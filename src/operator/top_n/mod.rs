@@ -25,6 +25,7 @@ use crate::operator::identity::{expr_identity, types_identity};
 use crate::operator::kept_mark::KeptMark;
 use crate::operator::keys::{KeyIndex, NullKeys};
 use crate::operator::pending::Pending;
+use crate::operator::spoken;
 use crate::operator::{Distribution, Input, OUTPUT_ROWS, Operator, OperatorSpec, Output};
 use crate::state::StateHandles;
 use crate::time::Watermark;
@@ -62,7 +63,7 @@ impl OperatorSpec for TopNSpec {
 
     fn describe(&self) -> String {
         let keys: Vec<&str> = self.keys.iter().map(|key| self.input.field(*key).name().as_str()).collect();
-        let order: Vec<String> = self.order.iter().map(ToString::to_string).collect();
+        let order: Vec<String> = self.order.iter().map(|sort| format!("{} {}", spoken::expression(&sort.expr), sort.options)).collect();
         format!("rank {} to {} by [{}] order {}", self.first, self.last, keys.join(", "), order.join(", "))
     }
 

@@ -24,6 +24,7 @@ use crate::operator::joined::{Joined, take_columns};
 use crate::operator::kept_mark::KeptMark;
 use crate::operator::keys::{KeyIndex, NO_SLOT, NullKeys};
 use crate::operator::pending::Pending;
+use crate::operator::spoken;
 use crate::operator::{Distribution, Input, OUTPUT_ROWS, Operator, OperatorSpec, Output};
 use crate::state::StateHandles;
 use crate::time::Watermark;
@@ -72,7 +73,7 @@ impl OperatorSpec for WindowJoinSpec {
             .zip(&self.right_keys)
             .map(|(l, r)| format!("{} = {}", self.left.field(*l).name(), self.right.field(*r).name()))
             .collect();
-        let filter = self.filter.as_ref().map(|filter| format!(" and {filter}")).unwrap_or_default();
+        let filter = self.filter.as_ref().map(|filter| format!(" and {}", spoken::expression(filter))).unwrap_or_default();
         format!("{} in one window on [{}]{filter}", self.join_type, keys.join(", "))
     }
 
