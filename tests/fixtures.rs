@@ -82,6 +82,8 @@ error: ./tests/a.yaml:2:40: no column 'amuont' in table 'orders'; did you mean '
 error: ./tests/a.yaml:3:45: no column 'ordrs' in 'per_minute'; did you mean 'orders'?
 ";
     assert_eq!((code, out.as_str(), err.as_str()), (Some(2), "", wanted));
+    let (code, _, err) = told(&eagre(dir.path(), &["check"]));
+    assert_eq!((code, err.as_str()), (Some(2), wanted));
     fs::write(dir.path().join("tests/a.yaml"), "test: x\ngivn: {}\nexpect: { per_minute: 1 }\n").unwrap();
     let (code, _, err) = told(&eagre(dir.path(), &["test"]));
     assert_eq!(code, Some(2));

@@ -1,6 +1,7 @@
-//! `eagre check`: everything that is wrong with a project, in one go, touching nothing outside.
+//! `eagre check`: everything that is wrong with a project, its rules and its fixtures, touching nothing outside.
 
 use super::project_args::ProjectArgs;
+use super::test;
 use crate::dataflow::graph::NodeKind;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -18,8 +19,10 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<u8> {
     let project = args.project.open()?;
     let texts = project.texts.len();
-    let engine = Engine::load(project)?;
+    let engine = Engine::load(project.clone())?;
     check_named(&engine).await?;
+    let fixtures = test::all(&project)?;
+    test::prepared(&project, &fixtures)?;
     for advice in engine.advice() {
         tracing::warn!("{advice}");
     }

@@ -56,22 +56,11 @@ impl Outcome<'_> {
 /// Runs the command; returns the exit code.
 pub async fn run(args: Args) -> Result<u8> {
     let project = args.project.open()?;
-    let fixtures = chosen(&project, args.filter.as_deref())?;
+    let fixtures = chosen(all(&project)?, args.filter.as_deref(), &project)?;
     // What is wrong with the project itself is told once, not by every test.
     Builder::new(project.clone()).isolated().0.build()?;
-    let mut trials = Vec::new();
-    let mut faults = Vec::new();
-    for fixture in &fixtures {
-        match Trial::prepare(&project, fixture) {
-            Ok(trial) => trials.push((fixture, trial)),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    if let Some(fault) = Error::all(faults) {
-        return Err(fault);
-    }
     let mut outcomes = Vec::new();
-    for (fixture, trial) in trials {
+    for (fixture, trial) in fixtures.iter().zip(prepared(&project, &fixtures)?) {
         let begun = Instant::now();
         let failed = trial.run().await;
         let outcome = Outcome { fixture, failed, took: begun.elapsed() };
@@ -88,8 +77,21 @@ pub async fn run(args: Args) -> Result<u8> {
     Ok(u8::from(failed > 0))
 }
 
-/// The fixtures to run. Every fault of every file is told.
-fn chosen(project: &Project, filter: Option<&str>) -> Result<Vec<Fixture>> {
+/// The fixtures beside their project. Everything in which they do not fit is told.
+pub(super) fn prepared<'a>(project: &'a Project, fixtures: &'a [Fixture]) -> Result<Vec<Trial<'a>>> {
+    let mut trials = Vec::new();
+    let mut faults = Vec::new();
+    for fixture in fixtures {
+        match Trial::prepare(project, fixture) {
+            Ok(trial) => trials.push(trial),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    Error::all(faults).map_or(Ok(trials), Err)
+}
+
+/// All fixtures of a project. Every fault of every file is told.
+pub(super) fn all(project: &Project) -> Result<Vec<Fixture>> {
     let mut faults = Vec::new();
     let mut all = Vec::new();
     for file in project.fixtures()? {
@@ -98,9 +100,11 @@ fn chosen(project: &Project, filter: Option<&str>) -> Result<Vec<Fixture>> {
             Err(fault) => faults.push(fault),
         }
     }
-    if let Some(fault) = Error::all(faults) {
-        return Err(fault);
-    }
+    Error::all(faults).map_or(Ok(all), Err)
+}
+
+/// The fixtures to run.
+fn chosen(all: Vec<Fixture>, filter: Option<&str>, project: &Project) -> Result<Vec<Fixture>> {
     if all.is_empty() {
         let dir = project.base_dir.join(TESTS);
         return Err(Error::input(format!("there are no fixtures: no test stands in '{}'", dir.join("*.yaml").display())));
