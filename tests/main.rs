@@ -1,6 +1,7 @@
 //! All integration tests in one binary: one link, one start.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
+mod alerts;
 mod brokers;
 mod cases;
 mod cli;

@@ -15,6 +15,7 @@ mod run;
 mod sql;
 mod test;
 mod topics;
+mod trace;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -50,6 +51,7 @@ enum Command {
     Test(test::Args),
     Explain(explain::Args),
     Topics(topics::Args),
+    Trace(trace::Args),
     Rules(rules::Args),
     Checkpoints(checkpoints::Args),
     Bench(bench::Args),
@@ -75,6 +77,7 @@ pub fn main() -> ExitCode {
             Command::Test(args) => test::run(args).await,
             Command::Explain(args) => explain::run(args).await,
             Command::Topics(args) => topics::run(args).await,
+            Command::Trace(args) => trace::run(args).await,
             Command::Rules(args) => rules::run(args).await,
             Command::Checkpoints(args) => checkpoints::run(args).await,
             Command::Bench(args) => bench::run(args).await,

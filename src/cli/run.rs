@@ -51,6 +51,9 @@ pub struct Args {
     /// Where HTTP clients connect [default: 127.0.0.1:8433].
     #[arg(long, value_name = "ADDRESS")]
     http_listen: Option<String>,
+    /// Let HTTP clients change rules (setting http.write).
+    #[arg(long)]
+    http_write: bool,
 }
 
 impl Args {
@@ -65,6 +68,7 @@ impl Args {
             ("data-dir", self.data_dir.as_ref().map(std::path::absolute).transpose()?.map(|d| d.display().to_string())),
             ("pg.listen", self.pg_listen.clone()),
             ("http.listen", self.http_listen.clone()),
+            ("http.write", self.http_write.then(|| "true".to_owned())),
         ];
         for (key, value) in flags {
             if let Some(value) = value {
@@ -153,7 +157,7 @@ pub async fn run(args: Args) -> Result<u8> {
                 continue;
             }
             files = rules.changed(), if asked.is_none() => {
-                let Some(next) = taken(&engine, files) else { continue };
+                let Some(next) = taken(&engine, files, &doors) else { continue };
                 // Everything stops behind one checkpoint and goes on from it with the new rules: no event is lost, none late.
                 stopper.stop();
                 if let Ended::Finished = ended.await? {
@@ -161,6 +165,7 @@ pub async fn run(args: Args) -> Result<u8> {
                 }
                 engine = next;
                 let running = engine.start(Restore::Latest, true).await?;
+                doors.takes(&engine);
                 tracing::info!("{} rules run now", engine.rules().len());
                 stopper = running.stopper();
                 ended = Box::pin(running.wait());
@@ -178,11 +183,12 @@ pub async fn run(args: Args) -> Result<u8> {
 }
 
 /// The engine with the rules of `files`; `None`, and the faults told, when they are not fit to run.
-fn taken(engine: &Engine, files: Result<Vec<RuleFile>>) -> Option<Engine> {
+fn taken(engine: &Engine, files: Result<Vec<RuleFile>>, doors: &Doors) -> Option<Engine> {
     let next = files.and_then(|files| engine.with_rules(files));
     next.map_err(|faults| {
         tracing::error!("the rules were not taken, those before go on:");
         faults.each().for_each(|fault| tracing::error!("{}", fault.line()));
+        doors.refused(&faults);
     })
     .ok()
 }

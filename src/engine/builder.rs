@@ -175,7 +175,11 @@ impl Builder {
                 Layers::default().resolve()?
             }
         };
-        let alerts = AlertSettings { retention_micros: settings.alerts_retention_micros };
+        let alerts = AlertSettings {
+            retention_micros: settings.alerts_retention_micros,
+            topic: settings.alerts_topic.clone(),
+            source: format!("urn:eagre:{}", self.project.pipeline(&settings)?),
+        };
         match rules::pipelines::pipelines(&rules, &self.catalog, &alerts) {
             Ok(more) => {
                 pipelines.extend(more);

@@ -110,6 +110,11 @@ impl Engine {
         advice
     }
 
+    /// The project, as it was read.
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
     /// The dataflow graph.
     pub fn graph(&self) -> &Graph {
         &self.graph

@@ -25,7 +25,7 @@ const STAGED: u8 = b's';
 const BLOCK: u8 = b'b';
 
 /// A topic's name: letters, digits, `.`, `_`, `-`, as in Kafka; so it never holds the byte 0 that ends it in a key.
-pub(super) fn check_topic_name(name: &str) -> Result<()> {
+pub fn check_topic_name(name: &str) -> Result<()> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     match name.chars().find(|c| !fits(*c)) {
         Some(c) => Err(Error::input(format!("topic name '{name}' holds {c:?}; expected letters, digits, '.', '_' and '-'"))),

@@ -32,6 +32,7 @@ pub use append::{Appended, Batch};
 pub use block::{MAX_RECORD_BYTES, Record};
 pub use calls::{Declared, Putting, Tailed};
 pub use journal::TornTail;
+pub use keys::check_topic_name;
 pub use lines::{Page, Put, Tail, TailFrom};
 pub use listing::TopicFigures;
 pub use records::Records;

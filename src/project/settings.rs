@@ -15,6 +15,7 @@ use super::flink_keys::{Meaning, meaning, nearest};
 use super::size::{Size, deserialize_size};
 use crate::dataflow::state_limit::OnStateLimit;
 use crate::error::{Error, Place, Result};
+use crate::log::check_topic_name;
 use crate::operator::expressions::OnExpressionError;
 
 /// Everything that can be set: in `eagre.yaml`, by `SET`, by `--set key=value`, some by flags of their own. Durations
@@ -79,6 +80,12 @@ pub struct Settings {
     /// How long the tables of alerts keep them, in event time. Default: `30 d`.
     #[serde(rename = "alerts.retention", default = "thirty_days", deserialize_with = "crate::time::deserialize_micros")]
     pub alerts_retention_micros: i64,
+    /// The topic of the log that takes the alerts of rules whose `emit` names none, as CloudEvents. Not set: none does.
+    #[serde(rename = "alerts.topic")]
+    pub alerts_topic: Option<String>,
+    /// May rules be changed through HTTP (`PUT` and `DELETE` of `/rules/NAME`)? Default: `false`.
+    #[serde(rename = "http.write", default)]
+    pub http_write: bool,
     /// Only `UTC` for now.
     #[serde(rename = "table.local-time-zone", default = "utc")]
     pub time_zone: TimeZone,
@@ -274,6 +281,13 @@ impl Settings {
         for key in zero.iter().filter(|(_, zero)| *zero).map(|(key, _)| *key) {
             let fault = Error::input(format!("setting '{key}' is 0; it must be above zero"));
             faults.push(match place(key) {
+                Some(place) => fault.at(place),
+                None => fault,
+            });
+        }
+        if let Some(Err(fault)) = self.alerts_topic.as_deref().map(check_topic_name) {
+            let fault = Error::input(format!("setting 'alerts.topic': {}", fault.message()));
+            faults.push(match place("alerts.topic") {
                 Some(place) => fault.at(place),
                 None => fault,
             });

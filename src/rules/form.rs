@@ -285,6 +285,8 @@ pub struct EmitText {
     pub subject: Option<Text>,
     /// Name and expression of each field.
     pub data: Vec<(Text, Text)>,
+    /// The topic of the log that takes the alerts, too; that of the rule's own `emit` counts.
+    pub topic: Option<Text>,
 }
 
 /// `mode`.

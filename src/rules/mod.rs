@@ -8,6 +8,7 @@
 
 mod alert;
 mod compile;
+pub mod documents;
 pub mod form;
 pub mod group;
 pub mod inline;
@@ -18,6 +19,7 @@ mod read_sequence;
 mod read_tests;
 pub mod runner;
 mod syntax;
+pub mod topic;
 
 /// The JSON Schema of a rule file.
 pub const SCHEMA: &str = include_str!("schema.json");

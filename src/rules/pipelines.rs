@@ -1,12 +1,16 @@
 //! Where alerts go: rules to the pipelines that fill the tables `alerts` and `shadow_alerts` and the topics.
 
 use arrow::datatypes::{DataType, TimeUnit};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
 
 use crate::error::{Error, Place, Result};
 use crate::rules::form::{Mode, RuleText};
 use crate::rules::group::groups;
+use crate::rules::topic;
 use crate::sql::catalog::Catalog;
 use crate::sql::lower::{Pipeline, Target};
 use crate::sql::plan::Planner;
@@ -22,6 +26,18 @@ pub const SHADOW_ALERTS: &str = "shadow_alerts";
 pub struct AlertSettings {
     /// How long alerts are kept, in microseconds of event time.
     pub retention_micros: i64,
+    /// The topic of rules that name none; `None` = their alerts go to no topic.
+    pub topic: Option<String>,
+    /// Who raises them, as events say it: an absolute URI.
+    pub source: String,
+}
+
+impl AlertSettings {
+    /// The topic that takes a rule's alerts, and where that is said.
+    fn topic_of(&self, rule: &RuleText) -> Option<(String, Place)> {
+        let own = rule.emit.topic.as_ref().map(|topic| (topic.text.clone(), topic.place.clone()));
+        own.or_else(|| Some((self.topic.clone()?, Place::thing("alerts.topic"))))
+    }
 }
 
 /// The pipelines of all rules that are not off. All rules are checked, and all faults told in one go.
@@ -56,6 +72,17 @@ pub fn pipelines(rules: &[RuleText], catalog: &Catalog, settings: &AlertSettings
                 retention_micros: (settings.retention_micros > 0).then_some(settings.retention_micros),
             };
             pipelines.push(Pipeline { target, plan: Planner::new(catalog).finish(plan)?, place: Place::thing("rules") });
+        }
+        let mut topics: BTreeMap<String, (Place, Vec<&str>)> = BTreeMap::new();
+        for rule in running.iter().filter(|rule| rule.mode == Mode::Active && group.rules.iter().any(|own| own.name == rule.name.text)) {
+            if let Some((name, place)) = settings.topic_of(rule) {
+                topics.entry(name).or_insert_with(|| (place, Vec::new())).1.push(&rule.name.text);
+            }
+        }
+        for (name, (place, rules)) in topics {
+            let plan = topic::events(group.plan.clone(), &rules, &settings.source)?;
+            let target = Target::Table(Arc::new(topic::table(&name, &place)));
+            pipelines.push(Pipeline { target, plan: Planner::new(catalog).finish(plan)?, place });
         }
     }
     Ok(pipelines)

@@ -1,6 +1,7 @@
 //! A file of rules to rules as written. All faults of the file are told in one go, each at its line and column.
 
 use crate::error::{Error, Result};
+use crate::log::check_topic_name;
 use crate::rules::form::{
     AggregateText, Comparison, CountText, EmitText, KeyText, Limit, MatchText, Meta, Mode, Order, RuleText, SlidingText, Text, WarmUp,
 };
@@ -178,8 +179,11 @@ pub(super) fn emit(node: &Node, what: &str, faults: &mut Vec<Error>) -> Option<E
     let mut fields = Fields::of(node, what.clone(), faults)?;
     let event_type = fields.need("type", faults).and_then(|node| one_text(node, "the alert's type", faults));
     let subject = expression(&mut fields, "subject", faults);
-    if let Some(topic) = fields.take("topic") {
-        faults.push(topic.fault(format!("{what}: 'topic' is not supported yet; alerts are rows of the live table 'alerts'")));
+    let topic = expression(&mut fields, "topic", faults);
+    if let Some(topic) = &topic
+        && let Err(fault) = check_topic_name(&topic.text)
+    {
+        faults.push(Error::input(format!("{what}: 'topic': {}", fault.message())).at(topic.place.clone()));
     }
     let data = match fields.take("data") {
         None => Vec::new(),
@@ -196,7 +200,7 @@ pub(super) fn emit(node: &Node, what: &str, faults: &mut Vec<Error>) -> Option<E
         }
     };
     fields.close(faults);
-    Some(EmitText { event_type: event_type?, subject, data })
+    Some(EmitText { event_type: event_type?, subject, data, topic })
 }
 
 /// A text with its place.

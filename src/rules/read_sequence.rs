@@ -72,6 +72,10 @@ fn timeout(node: &Node, what: &str, faults: &mut Vec<Error>) -> Option<TimeoutTe
     let mut fields = Fields::of(node, what.clone(), faults)?;
     let at_least = expression(&mut fields, "at_least", faults);
     let emit = fields.need("emit", faults).and_then(|node| emit(node, &what, faults));
+    if let Some(topic) = emit.as_ref().and_then(|emit| emit.topic.as_ref()) {
+        let text = format!("{what}: all alerts of a rule go to one topic: say it in the 'emit' of the rule");
+        faults.push(Error::input(text).at(topic.place.clone()));
+    }
     fields.close(faults);
     Some(TimeoutText { at_least, emit: emit? })
 }

@@ -16,6 +16,7 @@ use crate::server::http::{self, HttpDoor};
 use crate::server::listen::{Guard, TlsFiles, listen};
 use crate::server::pgwire;
 use crate::server::queries::{Queries, QueryLimits};
+use crate::server::rules::RuleBoard;
 use crate::server::socket::{self, Calls, Claim};
 use crate::table::{NodeInfo, SystemSchema};
 
@@ -23,6 +24,10 @@ use crate::table::{NodeInfo, SystemSchema};
 pub struct Doors {
     /// How the engine is: whoever runs it reports here.
     pub health: Health,
+    /// Which rules run.
+    rules: RuleBoard,
+    /// The engine's insides as tables.
+    system: SystemSchema,
     /// Addresses of PostgreSQL and HTTP, if they are served.
     ports: Option<(SocketAddr, SocketAddr)>,
     /// They speak TLS.
@@ -41,7 +46,9 @@ impl Doors {
     pub async fn open(engine: &Engine, serve: bool) -> Result<Doors> {
         let settings = engine.settings();
         let (claim, socket) = Claim::take(&engine.environment().data_dir)?;
-        let queries = queries_of(engine)?;
+        let system = system_of(engine);
+        let queries = queries_over(engine, system.clone())?;
+        let rules = RuleBoard::new(engine);
         let health = Health::new(engine.metrics().clone(), engine.environment().troubles.clone());
         let mut waiting: Vec<BoxFuture<'static, ()>> = Vec::new();
         let (mut ports, mut tls) = (None, false);
@@ -53,7 +60,13 @@ impl Doors {
             let unknown = |e| Error::failed("a listener has no address").because(e);
             ports = Some((pg.local_addr().map_err(unknown)?, web.local_addr().map_err(unknown)?));
             waiting.push(Box::pin(pgwire::serve(pg, queries.clone(), guard.clone())));
-            let door = HttpDoor { queries: queries.clone(), metrics: engine.metrics().clone(), health: health.clone(), guard };
+            let door = HttpDoor {
+                queries: queries.clone(),
+                metrics: engine.metrics().clone(),
+                health: health.clone(),
+                rules: rules.clone(),
+                guard,
+            };
             waiting.push(Box::pin(async move {
                 if let Err(error) = http::serve(web, door).await {
                     tracing::error!("{error}");
@@ -61,7 +74,18 @@ impl Doors {
             }));
         }
         waiting.push(Box::pin(socket::serve(socket, queries, health.clone(), calls(engine))));
-        Ok(Doors { health, ports, tls, _claim: claim, waiting, serving: JoinSet::new() })
+        Ok(Doors { health, rules, system, ports, tls, _claim: claim, waiting, serving: JoinSet::new() })
+    }
+
+    /// Another engine has taken the place of the one that the doors were opened for: the same project with other rules.
+    pub fn takes(&self, engine: &Engine) {
+        self.system.set_nodes(nodes(engine));
+        self.rules.runs(engine);
+    }
+
+    /// Other rules were saved and are not fit to run.
+    pub fn refused(&self, faults: &Error) {
+        self.rules.refused(faults);
     }
 
     /// Lets everybody in, now that the tables show what they held before, and says where the doors are.
@@ -78,10 +102,19 @@ impl Doors {
 
 /// Queries over an engine's live and system tables and its views.
 pub fn queries_of(engine: &Engine) -> Result<Queries> {
-    let settings = engine.settings();
+    queries_over(engine, system_of(engine))
+}
+
+/// The engine's insides as tables.
+fn system_of(engine: &Engine) -> SystemSchema {
     let system = SystemSchema::new(engine.metrics().clone());
     system.add_checkpoints(engine.name(), engine.checkpoints().clone());
     system.set_nodes(nodes(engine));
+    system
+}
+
+fn queries_over(engine: &Engine, system: SystemSchema) -> Result<Queries> {
+    let settings = engine.settings();
     let limits = QueryLimits {
         memory_bytes: settings.query_memory.bytes() as usize,
         timeout: Duration::from_micros(settings.query_timeout_micros as u64),

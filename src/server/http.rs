@@ -6,6 +6,8 @@
 //! | `/metrics` | Prometheus text |
 //! | `/tables` | JSON: the live tables with their columns and rows |
 //! | `/tables/{name}?where=&limit=&format=json\|csv` | the rows of a table; `where` is a condition in SQL |
+//! | `/rules` | JSON: the rules with state, counts, last alert, and why a file was refused |
+//! | `/rules/{name}` | the text of a rule; with `http.write`: `PUT` saves one that is fit to run, `DELETE` takes it away |
 //! | `/tables/{name}/changes?snapshot=true` | server-sent events: `rows` that each publish adds or replaces by key, rows `deleted` |
 //!
 //! With a token, everything but `/health` asks for `Authorization: Bearer <token>`.
@@ -40,6 +42,7 @@ use crate::server::health::Health;
 use crate::server::json;
 use crate::server::listen::Guard;
 use crate::server::queries::{Queries, Stop};
+use crate::server::rules::{Changed, RuleBoard};
 use crate::sql::types;
 use crate::table::{Changes, Heard, LiveTable, TableSnapshot, at_one_cut};
 
@@ -62,6 +65,8 @@ pub struct HttpDoor {
     pub metrics: Metrics,
     /// How the engine is.
     pub health: Health,
+    /// Which rules run.
+    pub rules: RuleBoard,
     /// Who may come in.
     pub guard: Guard,
 }
@@ -75,8 +80,12 @@ pub async fn serve(listener: TcpListener, door: HttpDoor) -> crate::error::Resul
         .route("/tables", get(tables))
         .route("/tables/{name}", get(table))
         .route("/tables/{name}/changes", get(changes))
+        .route("/rules", get(rules))
+        .route("/rules/{name}", get(rule).put(put_rule).delete(delete_rule))
         .fallback(|| async {
-            Fault(Error::unreachable("nothing here; there are /health, /metrics, /tables, /tables/{name}, /tables/{name}/changes"))
+            Fault(Error::unreachable(
+                "nothing here; there are /health, /metrics, /tables, /tables/{name}, /tables/{name}/changes, /rules, /rules/{name}",
+            ))
         })
         .layer(from_fn_with_state(door.clone(), admit))
         .with_state(Arc::new(door));
@@ -141,6 +150,41 @@ async fn health(State(door): State<Arc<HttpDoor>>) -> Response {
 
 async fn metrics(State(door): State<Arc<HttpDoor>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], door.metrics.prometheus()).into_response()
+}
+
+async fn rules(State(door): State<Arc<HttpDoor>>) -> Result<Response, Fault> {
+    Ok(axum::Json(json!({ "rules": door.rules.list()? })).into_response())
+}
+
+async fn rule(State(door): State<Arc<HttpDoor>>, Path(name): Path<String>) -> Result<Response, Fault> {
+    Ok(([(header::CONTENT_TYPE, "application/yaml")], door.rules.text(&name)?).into_response())
+}
+
+async fn put_rule(State(door): State<Arc<HttpDoor>>, Path(name): Path<String>, text: String) -> Response {
+    changed(door.rules.put(&name, &text).await)
+}
+
+async fn delete_rule(State(door): State<Arc<HttpDoor>>, Path(name): Path<String>) -> Response {
+    changed(door.rules.delete(&name).await)
+}
+
+/// What became of a change: each fault of a rule that is not fit to run, with its place.
+fn changed(outcome: crate::error::Result<Changed>) -> Response {
+    match outcome {
+        Ok(changed) => {
+            let status = if changed.taken { StatusCode::OK } else { StatusCode::ACCEPTED };
+            (status, axum::Json(json!(changed))).into_response()
+        }
+        Err(error) => {
+            let status = match error.kind() {
+                Kind::Fenced => StatusCode::FORBIDDEN,
+                Kind::Input => StatusCode::UNPROCESSABLE_ENTITY,
+                _ => return Fault(error).into_response(),
+            };
+            let faults: Vec<String> = error.each().map(Error::line).collect();
+            (status, axum::Json(json!({ "error": error.to_string(), "faults": faults }))).into_response()
+        }
+    }
 }
 
 async fn tables(State(door): State<Arc<HttpDoor>>) -> Response {
@@ -344,6 +388,7 @@ mod tests {
 
     use super::*;
     use crate::connector::trouble::Troubles;
+    use crate::project::Project;
     use crate::server::health::PipelineState;
     use crate::server::listen::listen;
     use crate::server::queries::QueryLimits;
@@ -367,7 +412,8 @@ mod tests {
         let listener = listen("--http-listen", "127.0.0.1:0", &guard).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let troubles = Troubles::default();
-        let door = HttpDoor { queries, health: Health::new(metrics.clone(), troubles.clone()), metrics, guard };
+        let rules = RuleBoard::of(Project::of_texts("shop", ".", Vec::new()), Vec::new(), queries.tables().clone(), false);
+        let door = HttpDoor { queries, health: Health::new(metrics.clone(), troubles.clone()), rules, metrics, guard };
         tokio::spawn(serve(listener, door.clone()));
         Open { port, tables, writer, door, troubles }
     }

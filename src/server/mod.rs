@@ -5,7 +5,7 @@
 //!  curl, browsers ─── http.rs ──┼─ queries.rs ── live tables at one cut, system tables
 //!  eagre sql ──────── socket/ ──┘
 //! ```
-//! Always holds: doors only read; each statement sees all tables at one cut; queries get a bounded share of memory and
+//! Always holds: doors only read, but for rules where `http.write` allows it (`rules.rs`); each statement sees all tables at one cut; queries get a bounded share of memory and
 //! time; nothing listens beyond this machine without a token or TLS. Read `queries.rs` first.
 
 pub mod connection;
@@ -17,6 +17,7 @@ mod json;
 pub mod listen;
 pub mod pgwire;
 pub mod queries;
+pub mod rules;
 pub mod socket;
 
 /// Tables that the tests of the doors read.

@@ -7,7 +7,7 @@
 //!  show.rs ◀─ rows ──────────────────┘
 //! ```
 
-mod session;
+pub(super) mod session;
 mod shell;
 mod show;
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use futures::StreamExt;
 
 use super::show::Show;
@@ -91,6 +92,30 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    /// The rows of one query.
+    pub async fn rows(&mut self, sql: &str, name: &str) -> Result<Vec<RecordBatch>> {
+        let mut batches = Vec::new();
+        match self {
+            Session::Engine(client) => {
+                client.ask(&Request::Sql { text: sql.to_owned(), name: name.to_owned() }).await?;
+                while let Some(answer) = client.next().await? {
+                    if let Answer::Rows(batch) = answer {
+                        batches.push(batch);
+                    }
+                }
+            }
+            Session::Here(connection) => {
+                for statement in connection.parse(sql, name)? {
+                    let mut stream = connection.run(&statement, Stop::after(NO_LIMIT)).await?;
+                    while let Some(batch) = stream.next().await.transpose()? {
+                        batches.push(batch);
+                    }
+                }
+            }
+        }
+        Ok(batches)
     }
 
     /// Names of tables and columns, for completion.

@@ -8,7 +8,7 @@
 
 mod declared;
 mod filter;
-mod log;
+pub(super) mod log;
 mod put;
 mod table;
 
