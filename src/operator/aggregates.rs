@@ -161,6 +161,17 @@ impl Aggregates {
 }
 
 impl Arguments {
+    /// For groups of which some may have no row: without a filter DataFusion's accumulators take it that each has one, and
+    /// the sum of none would be 0.
+    pub fn of_any_groups(mut self) -> Self {
+        for (arguments, filter) in &mut self.each {
+            if let (Some(rows), None) = (arguments.first().map(|argument| argument.len()), &filter) {
+                *filter = Some(BooleanArray::from(vec![true; rows]));
+            }
+        }
+        self
+    }
+
     /// Those of the given rows.
     pub fn take(&self, rows: &UInt32Array) -> Result<Self> {
         // SUM(x) and AVG(x) share their argument: take it once.

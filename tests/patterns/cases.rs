@@ -77,7 +77,7 @@ fn found(case: &Case, emitted: &[Emitted], key: Option<i64>) -> Answer {
 }
 
 /// All ways to give the events.
-fn ways(events: &Events, end: i64, random: &mut Random) -> [(&'static str, Vec<Step>); 5] {
+pub fn ways(events: &Events, end: i64, random: &mut Random) -> [(&'static str, Vec<Step>); 5] {
     let rows = events.rows.num_rows();
     let every: Vec<usize> = (1..rows).collect();
     let cuts: Vec<usize> = every.iter().copied().filter(|_| random.below(2) == 0).collect();

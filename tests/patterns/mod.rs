@@ -6,5 +6,6 @@ mod expression;
 mod naive;
 mod random;
 mod row_cases;
+mod row_random;
 mod translate;
 mod windows;

@@ -23,6 +23,7 @@ mod operator;
 mod row_bind;
 mod row_matches;
 pub mod row_pattern;
+mod row_search;
 mod row_set;
 mod runs;
 pub mod spec;

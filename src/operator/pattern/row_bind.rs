@@ -1,6 +1,7 @@
 //! Bindings of MATCH_RECOGNIZE: navigation and aggregates over the rows of a match, for many rows at once.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray};
@@ -12,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::operator::aggregates::Aggregates;
 use crate::operator::pattern::bind::arguments;
 use crate::operator::pattern::kept_rows::{Handle, KeptRows, NO_ROW};
+use crate::operator::pattern::row_search::{Path, Running};
 use crate::operator::pattern::spec::{Binding, End, Expr, Labels, Navigation, bindings_schema};
 
 /// A row of a partition.
@@ -31,8 +33,8 @@ pub(super) struct Context<'a> {
     pub(super) rows: &'a VecDeque<PartitionRow>,
     /// Where the match begins among them.
     pub(super) start: usize,
-    /// The labels of its rows from there; the tried row included.
-    pub(super) labels: &'a [u16],
+    /// Its rows from there; the tried row included.
+    pub(super) path: &'a Path,
     /// The current row among `rows`; none: an unmatched row or an empty match.
     pub(super) current: Option<usize>,
     /// Number of the match.
@@ -43,15 +45,18 @@ impl Context<'_> {
     /// Position of a row of `of` within the match.
     fn find(&self, of: &Labels, end: End, skip: usize, running: bool) -> Option<usize> {
         let current = self.current?.checked_sub(self.start)?;
-        let fits = |at: &usize| of.as_ref().is_none_or(|of| of.contains(&(self.labels[*at] as usize)));
-        match end {
-            // FIRST counts from the start of the match, whatever the current row.
-            End::First => (0..self.labels.len()).filter(fits).nth(skip),
-            End::Last => {
-                let until = if running { (current + 1).min(self.labels.len()) } else { self.labels.len() };
-                (0..until).rev().filter(fits).nth(skip)
-            }
-        }
+        self.path.find(of, end, skip, if running { current + 1 } else { self.path.len() })
+    }
+
+    /// Those of some rows of the match that are of `of`.
+    fn handles(&self, of: &Labels, rows: Range<usize>) -> impl Iterator<Item = Handle> {
+        let fits = |at: &usize| of.as_ref().is_none_or(|of| of.contains(&(self.path.labels()[*at] as usize)));
+        rows.filter(fits).map(|at| self.rows[self.start + at].event)
+    }
+
+    /// How many rows of the match there are up to the current one.
+    fn up_to_current(&self) -> usize {
+        self.current.map_or(self.path.len(), |current| (current + 1).saturating_sub(self.start).min(self.path.len()))
     }
 }
 
@@ -114,11 +119,33 @@ impl RowBinder {
 
     /// One row per context: the current row's columns, then the bindings.
     pub(super) fn bind(&self, contexts: &[Context<'_>], unmatched: &[Handle], columns: &[usize], rows: &KeptRows) -> Result<RecordBatch> {
+        self.bind_with(contexts, unmatched, columns, rows, |_, bound| self.column(bound, contexts, rows))
+    }
+
+    /// The row of one context of a search, whose aggregates go on from where they are.
+    pub(super) fn bind_next(&self, context: Context<'_>, columns: &[usize], rows: &KeptRows, running: &mut Running) -> Result<RecordBatch> {
+        self.bind_with(&[context], &[NO_ROW], columns, rows, |at, bound| match bound {
+            Bound::Aggregate { of, function, running: true, columns } => {
+                let sum = Sum { of, function, columns, rows };
+                sum.next(at, context, running)
+            }
+            other => self.column(other, &[context], rows),
+        })
+    }
+
+    fn bind_with(
+        &self,
+        contexts: &[Context<'_>],
+        unmatched: &[Handle],
+        columns: &[usize],
+        rows: &KeptRows,
+        mut column: impl FnMut(usize, &Bound) -> Result<ArrayRef>,
+    ) -> Result<RecordBatch> {
         let current: Vec<Handle> =
             contexts.iter().zip(unmatched).map(|(context, other)| context.current.map_or(*other, |at| context.rows[at].event)).collect();
         let mut all = rows.gather_columns(&current, columns)?.columns().to_vec();
-        for bound in &self.bound {
-            all.push(self.column(bound, contexts, rows)?);
+        for (at, bound) in self.bound.iter().enumerate() {
+            all.push(column(at, bound)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(contexts.len()));
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), all, &options)?)
@@ -134,7 +161,7 @@ impl RowBinder {
                 };
                 let Some(value) = &navigation.value else {
                     let label = |context: &Context<'_>| {
-                        let label = context.labels.get(found(context)?.checked_sub(context.start)?)?;
+                        let label = context.path.labels().get(found(context)?.checked_sub(context.start)?)?;
                         Some(self.names[*label as usize].as_str())
                     };
                     return Ok(Arc::new(StringViewArray::from_iter(contexts.iter().map(label))));
@@ -147,22 +174,52 @@ impl RowBinder {
                 let mut accumulators = function.accumulators()?;
                 let (mut handles, mut groups) = (Vec::new(), Vec::new());
                 for (group, context) in contexts.iter().enumerate() {
-                    let until = match (context.current, running) {
-                        (Some(current), true) => (current + 1).saturating_sub(context.start).min(context.labels.len()),
-                        _ => context.labels.len(),
-                    };
-                    for (at, label) in context.labels[..until].iter().enumerate() {
-                        if of.as_ref().is_none_or(|of| of.contains(&(*label as usize))) {
-                            handles.push(context.rows[context.start + at].event);
-                            groups.push(group);
-                        }
-                    }
+                    let until = if *running { context.up_to_current() } else { context.path.len() };
+                    handles.extend(context.handles(of, 0..until));
+                    groups.resize(handles.len(), group);
                 }
                 let batch = rows.gather_columns(&handles, columns)?;
-                accumulators.update(&arguments(function, &batch)?, &groups, contexts.len())?;
+                accumulators.update(&arguments(function, &batch)?.of_any_groups(), &groups, contexts.len())?;
                 accumulators.take_results()?.into_iter().next().ok_or_else(|| Error::bug("an aggregate without a result"))
             }
         }
+    }
+}
+
+/// An aggregate over the rows of a match up to the tried one.
+struct Sum<'a> {
+    of: &'a Labels,
+    function: &'a Aggregates,
+    columns: &'a [usize],
+    rows: &'a KeptRows,
+}
+
+impl Sum<'_> {
+    /// Its value, which goes on from the states that are known; those with and without the tried row are kept.
+    fn next(&self, at: usize, context: Context<'_>, running: &mut Running) -> Result<ArrayRef> {
+        let rows = context.up_to_current();
+        let before = rows.saturating_sub(1);
+        for until in [before, rows] {
+            let (from, states) = running.best(at, until).map_or((0, None), |(from, states)| (*from, Some(states.as_slice())));
+            if states.is_none() || from < until {
+                let states = self.add(states, context.handles(self.of, from..until).collect())?;
+                running.keep(at, until, states);
+            }
+        }
+        let (_, states) = running.best(at, rows).ok_or_else(|| Error::bug("an aggregate without its states"))?;
+        let mut result = self.function.accumulators()?;
+        result.merge(states, &[0], 1)?;
+        result.take_results()?.into_iter().next().ok_or_else(|| Error::bug("an aggregate without a result"))
+    }
+
+    fn add(&self, states: Option<&[ArrayRef]>, handles: Vec<Handle>) -> Result<Vec<ArrayRef>> {
+        let mut accumulators = self.function.accumulators()?;
+        if let Some(states) = states {
+            accumulators.merge(states, &[0], 1)?;
+        }
+        let batch = self.rows.gather_columns(&handles, self.columns)?;
+        accumulators.update(&arguments(self.function, &batch)?.of_any_groups(), &vec![0; handles.len()], 1)?;
+        accumulators.take_states()
     }
 }
 

@@ -22,11 +22,14 @@ use crate::operator::pattern::executor::{Executor, Loaded, Rows, Saved, Shared};
 use crate::operator::pattern::kept_rows::{Handle, KeptRows, NO_ROW};
 use crate::operator::pattern::row_bind::{Context, PartitionRow, RowBinder};
 use crate::operator::pattern::row_pattern::{MAX_VARIABLES, Op, Program, RowPattern, RowSkip, RowsPerMatch};
+use crate::operator::pattern::row_search::{Path, Running, Search, Way};
 use crate::operator::pattern::spec::{Binding, Expr, Order, Rule};
 use crate::operator::pattern::timers::Timer;
 
 /// Version of the saved form.
 const VERSION: i64 = 1;
+/// About how many rows aggregates look at in one go.
+const LOOKED_AT: usize = 1 << 20;
 /// Most ways that one search tries before it is given up as hopeless.
 const MAX_TRIED: usize = 10_000_000;
 
@@ -61,6 +64,8 @@ struct Partition {
     shown: usize,
     /// Number of the last match.
     number: i64,
+    /// The search from `next`, put off until more rows have come. No part of what is saved: it is done again.
+    search: Option<Search>,
     /// The time of a row that may be the last of a match still to be found, as noted in `open`.
     open: Option<i64>,
 }
@@ -69,7 +74,7 @@ struct Partition {
 struct Matched {
     slot: u32,
     start: usize,
-    labels: Vec<u16>,
+    path: Path,
     /// Per row: is it excluded?
     excluded: Vec<bool>,
     /// None: an unmatched row.
@@ -79,12 +84,20 @@ struct Matched {
 /// How a search ended.
 enum Outcome {
     Match {
-        labels: Vec<u16>,
+        path: Path,
         excluded: Vec<bool>,
     },
     Nothing,
     /// It needs a row that has not come.
     Open,
+}
+
+/// How far a search has come.
+enum Step {
+    Match,
+    Nothing,
+    /// This way needs a row that has not come.
+    Open(Way),
 }
 
 /// MATCH_RECOGNIZE over one stream.
@@ -112,14 +125,6 @@ pub(super) struct RowMatches {
     ahead: usize,
     /// By partition: the first row that may be the last of a match still to be found.
     open: BTreeSet<(i64, u32)>,
-}
-
-/// A way not tried yet.
-struct Way {
-    at: u32,
-    row: usize,
-    excluding: bool,
-    marks: Box<[usize]>,
 }
 
 impl RowMatches {
@@ -222,13 +227,13 @@ impl RowMatches {
             let Define::Local(define) = define else { continue };
             let bit = 1_u64 << label;
             let ahead = define.binder.reach().1;
-            let labels = [label as u16];
+            let path = Path::of(label as u16);
             let (mut contexts, mut places) = (Vec::new(), Vec::new());
             for slot in slots {
                 let Some(partition) = self.partitions.get(slot) else { continue };
                 let end = if ended { partition.rows.len() } else { partition.rows.len().saturating_sub(ahead) };
                 for at in (0..end).filter(|at| partition.rows[*at].known & bit == 0) {
-                    contexts.push(Context { rows: &partition.rows, start: at, labels: &labels, current: Some(at), number: None });
+                    contexts.push(Context { rows: &partition.rows, start: at, path: &path, current: Some(at), number: None });
                     places.push((*slot, at));
                 }
             }
@@ -258,15 +263,15 @@ impl RowMatches {
                 }
                 Outcome::Nothing => {
                     if start >= partition.shown {
-                        found.push(Matched { slot, start, labels: Vec::new(), excluded: Vec::new(), number: None });
+                        found.push(Matched { slot, start, path: Path::default(), excluded: Vec::new(), number: None });
                     }
                     partition.next += 1;
                 }
-                Outcome::Match { labels, excluded } => {
+                Outcome::Match { path, excluded } => {
                     partition.number += 1;
-                    partition.next = start + self.skip(&labels)?;
-                    partition.shown = partition.shown.max(start + labels.len().max(1));
-                    found.push(Matched { slot, start, labels, excluded, number: Some(partition.number) });
+                    partition.next = start + self.skip(path.labels())?;
+                    partition.shown = partition.shown.max(start + path.len().max(1));
+                    found.push(Matched { slot, start, path, excluded, number: Some(partition.number) });
                 }
             }
         }
@@ -294,68 +299,77 @@ impl RowMatches {
     }
 
     /// The first way in preference order that fits from the next start.
-    fn search(&self, partition: &Partition, now: i64, kept: &KeptRows) -> Result<Outcome> {
+    fn search(&self, partition: &mut Partition, now: i64, kept: &KeptRows) -> Result<Outcome> {
+        let known = partition.search.take();
+        let mut search = known.unwrap_or_else(|| Search::new(self.program.marks as usize, self.pattern.variables.len()));
+        let outcome = self.go_on(&mut search, partition, now, kept)?;
+        Ok(match outcome {
+            Step::Nothing => Outcome::Nothing,
+            Step::Match => Outcome::Match { path: search.path, excluded: search.excluded },
+            Step::Open(way) => {
+                search.stack.push(way);
+                partition.search = Some(search);
+                Outcome::Open
+            }
+        })
+    }
+
+    fn go_on(&self, search: &mut Search, partition: &Partition, now: i64, kept: &KeptRows) -> Result<Step> {
         let start = partition.next;
         let rows = &partition.rows;
         // No row from here on can be in the match.
         let deadline = self.pattern.within.map(|within| rows[start].time.saturating_add(within));
-        let end = deadline.map_or(rows.len(), |deadline| rows.partition_point(|row| row.time < deadline));
+        let end = deadline.map_or(rows.len(), |deadline| rows.partition_point(|row| row.time < deadline)) - start;
+        let there = rows.len() - start;
         let ended = now == i64::MAX;
-        let closed = ended || end < rows.len() || deadline.is_some_and(|deadline| now >= deadline);
-        let mut labels: Vec<u16> = Vec::new();
-        let mut excluded: Vec<bool> = Vec::new();
-        let marks = vec![usize::MAX; self.program.marks as usize].into_boxed_slice();
-        let mut stack = vec![Way { at: 0, row: start, excluding: false, marks }];
-        let mut tried = 0_usize;
+        let closed = ended || end < there || deadline.is_some_and(|deadline| now >= deadline);
         let number = Some(partition.number + 1);
-        while let Some(Way { mut at, mut row, mut excluding, mut marks }) = stack.pop() {
-            labels.truncate(row - start);
-            excluded.truncate(row - start);
-            tried += 1;
-            if tried > MAX_TRIED {
+        while let Some(mut way) = search.next_way() {
+            if search.tried > MAX_TRIED {
                 return Err(Error::failed(format!(
                     "{}: more than {MAX_TRIED} ways to match from one row; make the pattern less ambiguous",
                     self.name
                 )));
             }
             loop {
-                match self.program.ops[at as usize] {
+                match self.program.ops[way.at as usize] {
                     Op::Split(first, second) => {
-                        stack.push(Way { at: second, row, excluding, marks: marks.clone() });
-                        at = first;
+                        search.stack.push(Way { at: second, ..way.clone() });
+                        way.at = first;
                     }
-                    Op::Jump(to) => at = to,
-                    Op::Exclude(on) => (excluding, at) = (on, at + 1),
-                    Op::Mark(mark) => (marks[mark as usize], at) = (row, at + 1),
-                    Op::Again(mark, again, out) => at = if marks[mark as usize] == row { out } else { again },
-                    Op::Start if partition.base + row as u64 == 0 => at += 1,
+                    Op::Jump(to) => way.at = to,
+                    Op::Exclude(on) => (way.excluding, way.at) = (on, way.at + 1),
+                    Op::Mark(mark) => (way.marks[mark as usize], way.at) = (way.row, way.at + 1),
+                    Op::Again(mark, again, out) => way.at = if way.marks[mark as usize] == way.row { out } else { again },
+                    Op::Start if partition.base + (start + way.row) as u64 == 0 => way.at += 1,
                     Op::Start => break,
-                    Op::End if row < rows.len() => break,
-                    Op::End if ended => at += 1,
-                    Op::End => return Ok(Outcome::Open),
-                    Op::Label(_) if row >= end && closed => break,
-                    Op::Label(_) if row >= end => return Ok(Outcome::Open),
+                    Op::End if way.row < there => break,
+                    Op::End if ended => way.at += 1,
+                    Op::End => return Ok(Step::Open(way)),
+                    Op::Label(_) if way.row >= end && closed => break,
+                    Op::Label(_) if way.row >= end => return Ok(Step::Open(way)),
                     Op::Label(label) => {
-                        labels.push(label);
-                        match self.fits(label, Context { rows, start, labels: &labels, current: Some(row), number }, ended, kept)? {
-                            None => return Ok(Outcome::Open),
+                        search.path.push(label);
+                        let context = Context { rows, start, path: &search.path, current: Some(start + way.row), number };
+                        match self.fits(label, context, &mut search.running[label as usize], ended, kept)? {
+                            None => return Ok(Step::Open(way)),
                             Some(false) => break,
                             Some(true) => {
-                                excluded.push(excluding);
-                                (row, at) = (row + 1, at + 1);
+                                search.excluded.push(way.excluding);
+                                (way.row, way.at) = (way.row + 1, way.at + 1);
                             }
                         }
                     }
-                    Op::Accept if row + self.measures.reach().1 > rows.len() && !ended => return Ok(Outcome::Open),
-                    Op::Accept => return Ok(Outcome::Match { labels, excluded }),
+                    Op::Accept if way.row + self.measures.reach().1 > there && !ended => return Ok(Step::Open(way)),
+                    Op::Accept => return Ok(Step::Match),
                 }
             }
         }
-        Ok(Outcome::Nothing)
+        Ok(Step::Nothing)
     }
 
     /// May the current row be `label`? None: that depends on rows that have not come.
-    fn fits(&self, label: u16, context: Context<'_>, ended: bool, kept: &KeptRows) -> Result<Option<bool>> {
+    fn fits(&self, label: u16, context: Context<'_>, running: &mut Running, ended: bool, kept: &KeptRows) -> Result<Option<bool>> {
         let Some(row) = context.current else { return Ok(Some(false)) };
         let (bit, own) = (1_u64 << label, &context.rows[row]);
         match &self.define[label as usize] {
@@ -363,7 +377,7 @@ impl RowMatches {
             Define::Row(_) => Ok(Some(own.fits & bit != 0)),
             Define::Local(_) => Ok((own.known & bit != 0).then_some(own.fits & bit != 0)),
             Define::Match(define) if !ended && row + define.binder.reach().1 >= context.rows.len() => Ok(None),
-            Define::Match(define) => Ok(Some(define.holds(&[context], kept)?.value(0))),
+            Define::Match(define) => Ok(Some(define.holds_next(context, kept, running)?)),
         }
     }
 
@@ -372,8 +386,8 @@ impl RowMatches {
         let (mut contexts, mut others) = (Vec::new(), Vec::new());
         for matched in found {
             let Some(partition) = self.partitions.get(&matched.slot) else { continue };
-            let Matched { start, labels, number, .. } = matched;
-            let one = |current: Option<usize>| Context { rows: &partition.rows, start: *start, labels, current, number: *number };
+            let Matched { start, path, number, .. } = matched;
+            let one = |current: Option<usize>| Context { rows: &partition.rows, start: *start, path, current, number: *number };
             let mut push = |current: Option<usize>| {
                 contexts.push(one(current));
                 others.push(partition.rows[*start].event);
@@ -384,15 +398,18 @@ impl RowMatches {
             };
             match (number, self.pattern.rows) {
                 (None, _) if unmatched => push(None),
-                (Some(_), _) if labels.is_empty() && empty => push(None),
-                (Some(_), RowsPerMatch::One) if !labels.is_empty() => push(Some(start + labels.len() - 1)),
+                (Some(_), _) if path.len() == 0 && empty => push(None),
+                (Some(_), RowsPerMatch::One) if path.len() > 0 => push(Some(start + path.len() - 1)),
                 (Some(_), RowsPerMatch::All { .. }) => {
-                    (0..labels.len()).filter(|at| !matched.excluded[*at]).for_each(|at| push(Some(start + at)));
+                    (0..path.len()).filter(|at| !matched.excluded[*at]).for_each(|at| push(Some(start + at)));
                 }
                 _ => {}
             }
         }
-        for (contexts, others) in contexts.chunks(OUTPUT_ROWS).zip(others.chunks(OUTPUT_ROWS)) {
+        // Aggregates up to each row of a long match look at all rows before it.
+        let longest = found.iter().map(|matched| matched.path.len()).max().unwrap_or(0);
+        let rows = (LOOKED_AT / longest.max(1)).clamp(1, OUTPUT_ROWS);
+        for (contexts, others) in contexts.chunks(rows).zip(others.chunks(rows)) {
             let bound = self.measures.bind(contexts, others, &self.needed, shared.kept)?;
             shared.emitted.push(emitted(&self.columns, &bound, &self.schema)?);
         }
@@ -416,6 +433,10 @@ impl RowMatches {
 }
 
 impl BoundDefine {
+    fn holds_next(&self, context: Context<'_>, kept: &KeptRows, running: &mut Running) -> Result<bool> {
+        Ok(truth(&self.expr, &self.binder.bind_next(context, &self.columns, kept, running)?)?.value(0))
+    }
+
     fn holds(&self, contexts: &[Context<'_>], kept: &KeptRows) -> Result<arrow::array::BooleanArray> {
         let others = vec![NO_ROW; contexts.len()];
         truth(&self.expr, &self.binder.bind(contexts, &others, &self.columns, kept)?)
@@ -454,7 +475,9 @@ impl Executor for RowMatches {
     }
 
     fn bytes(&self) -> usize {
-        let rows: usize = self.partitions.values().map(|partition| partition.rows.len() * size_of::<PartitionRow>()).sum();
+        let search = |partition: &Partition| partition.search.as_ref().map_or(0, Search::bytes);
+        let of = |partition: &Partition| partition.rows.len() * size_of::<PartitionRow>() + search(partition);
+        let rows: usize = self.partitions.values().map(of).sum();
         self.partitions.len() * size_of::<(u32, Partition)>() + rows
     }
 
@@ -471,7 +494,7 @@ impl Executor for RowMatches {
     /// Version, base, next, shown, number, then per row the event and what it fits.
     fn save(&self, slot: u32, to: &mut Saved<'_>) {
         let Some(partition) = self.partitions.get(&slot) else { return };
-        let Partition { base, next, shown, number, rows, open: _ } = partition;
+        let Partition { base, next, shown, number, rows, search: _, open: _ } = partition;
         [VERSION, *base as i64, *next as i64, *shown as i64, *number, rows.len() as i64].into_iter().for_each(|word| to.word(word));
         for row in rows {
             to.event(row.event);
@@ -496,7 +519,7 @@ impl Executor for RowMatches {
         if let (Some(within), Some(first)) = (self.pattern.within, rows.get(next)) {
             shared.timers.set(Timer { at: first.time.saturating_add(within), rule: self.rule, slot });
         }
-        self.partitions.insert(slot, Partition { rows, base, next, shown, number, open: None });
+        self.partitions.insert(slot, Partition { rows, base, next, shown, number, search: None, open: None });
         self.note_open(slot);
         Ok(())
     }
