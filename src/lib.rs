@@ -49,6 +49,8 @@
 //! | How does SQL become operators? | `sql/plan.rs` (text to logical plan), `sql/lower/mod.rs` (logical plan to graph) |
 //! | How is a project tested? | `fixture/trial.rs`; the form of its tests: `fixture/read.rs` |
 //! | How does a rule become an operator? | `rules/compile.rs`, from `rules/group.rs`; what the operator does: `operator/pattern/spec.rs` |
+//! | How does an alert become an event of a topic? | `rules/topic.rs`; which rules go where: `rules/pipelines.rs` |
+//! | How is a rule changed while it runs? | `server/rules.rs` saves it, `cli/rule_watch.rs` sees it, `cli/run.rs` swaps it in |
 //! | How does state survive a restart? | `state/blocks.rs` (handles), `state/checkpoint.rs` (files), `dataflow/pipeline.rs` (restore) |
 //! | How does a query see one consistent state? | `table/registry.rs`: one `Arc` is swapped at a cut |
 //!
