@@ -40,6 +40,7 @@
 //! | Where does the watermark come from? | `dataflow/scan.rs` (per chunk), `dataflow/source_task.rs` (per partition), [`time::WatermarkMerge`] (over inputs) |
 //! | Where is JSON decoded? | `format/json/`, and only the columns that `sql/lower/scan.rs` asks for |
 //! | How does a pattern match? | `operator/pattern/automaton.rs` (steps to states), `operator/pattern/runs.rs` (events move runs) |
+//! | How does `MATCH_RECOGNIZE` match? | `operator/pattern/row_matches.rs`; how its text gets there: `sql/recognize/mod.rs` |
 //! | Where does a bad row go? | `dataflow/dead_letter.rs`: into the live table `dead_letters` or the topic that its table names |
 //! | What happens when an expression fails on a row? | `operator/expressions.rs` |
 //! | What happens when state grows too large? | `dataflow/state_limit.rs` |

@@ -251,6 +251,12 @@ fn what_is_wrong_with_match_recognize_is_told_at_its_place() {
         ("MEASURES A.n AS x PATTERN (* A)", "4:28: PATTERN: '*' follows nothing that it could be said of"),
         ("MEASURES A.n AS x PATTERN (A {- B)", "4:33: PATTERN: expected '-', found the end"),
         ("MEASURES 1 AS x PATTERN (())", "3:22: PATTERN names no variable"),
+        ("MEASURES 1 AS x PATTERN (A{1000}{1000})", "4:33: PATTERN: '{' follows nothing that it could be said of"),
+        (
+            "MEASURES 1 AS x PATTERN ((A{1000}){1000})",
+            "3:22: the pattern is too long when its repetitions are spelled out: more than 100000 steps",
+        ),
+        ("MEASURES 1 AS x PATTERN (PERMUTE(A, B, C, D, E, F, G))", "3:22: PERMUTE of 7 parts; at most 6 can be spelled out"),
         ("MEASURES A.n AS x PATTERN (A) WITHIN 5", "4:38: '5' is no INTERVAL literal"),
         ("MEASURES A.n AS x PATTERN (A) WITHIN INTERVAL '0' SECOND", "4:47: WITHIN INTERVAL '0' SECOND: it must be longer than nothing"),
         ("PATTERN (A) MEASURES A.n AS x", "4:13: expected WITHIN, SUBSET, DEFINE or ')'; {ORDER}, found MEASURES"),

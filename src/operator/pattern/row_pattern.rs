@@ -131,6 +131,11 @@ impl RowPattern {
 }
 
 impl Regex {
+    /// Says whether it is too long to be spelled out.
+    pub fn check(&self) -> Result<()> {
+        Program::new(self).map(drop)
+    }
+
     /// Rows that a match has at least.
     pub(super) fn shortest(&self) -> usize {
         match self {

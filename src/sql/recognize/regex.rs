@@ -82,6 +82,7 @@ pub(super) fn read(text: &Recognition) -> Result<(Regex, Variables)> {
         let what = format!("PATTERN names {} variables; at most {MAX_VARIABLES} can be told apart", variables.names.len());
         return Err(Error::input(what).at(place::of_span(&text.file, text.span)));
     }
+    regex.check().map_err(|error| error.at(place::of_span(&text.file, text.span)))?;
     Ok((regex, variables))
 }
 
