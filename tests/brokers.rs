@@ -10,9 +10,15 @@ pub type Addresses = BTreeMap<String, String>;
 
 /// Brings `broker` up in `dir` (below `target/`) and tells its addresses. What runs already is left as it is.
 pub fn up(dir: &str, broker: &str) -> Addresses {
+    up_nodes(dir, broker, 1)
+}
+
+/// The same, a cluster of so many.
+pub fn up_nodes(dir: &str, broker: &str, nodes: usize) -> Addresses {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let dir = folder(dir);
-    let done = Command::new(root.join("scripts/brokers")).args(["up", "--dir"]).arg(&dir).arg(broker).output().unwrap();
+    let mut command = Command::new(root.join("scripts/brokers"));
+    command.args(["up", "--nodes", &nodes.to_string(), "--dir"]).arg(folder(dir)).arg(broker);
+    let done = command.output().unwrap();
     assert!(done.status.success(), "scripts/brokers up {broker}: {}", String::from_utf8_lossy(&done.stderr));
     let text = String::from_utf8(done.stdout).unwrap();
     text.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()

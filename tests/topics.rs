@@ -1,5 +1,7 @@
 //! `eagre topics` on real brokers: what `topics.yaml` says is what they have, and what they have besides stays.
 
+mod kafka;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -15,6 +15,7 @@ pub mod filesystem;
 mod generated;
 pub mod kafka;
 pub mod log;
+pub mod look;
 pub mod nexmark;
 pub mod options;
 pub mod print;

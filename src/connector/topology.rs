@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a change may destroy, and so must be allowed by a flag of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +37,18 @@ pub struct Change {
     pub permit: Permit,
     /// Carries it out.
     pub step: Step,
+}
+
+impl Change {
+    /// One that cannot be carried out from here.
+    pub fn impossible(thing: String, what: String) -> Self {
+        let told = what.clone();
+        let step: Step = Arc::new(move || {
+            let told = Error::input(told.clone());
+            Box::pin(async move { Err(told) })
+        });
+        Change { thing, what, permit: Permit::Impossible, step }
+    }
 }
 
 impl std::fmt::Debug for Change {

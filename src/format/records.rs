@@ -103,6 +103,22 @@ pub struct EncodedRecord<'a> {
 }
 
 impl EncodedRecords {
+    /// Records of keys and values that are bytes already.
+    pub fn of_pairs<'a>(pairs: impl IntoIterator<Item = (Option<&'a [u8]>, &'a [u8])>) -> Self {
+        let mut records = EncodedRecords::default();
+        for (key, value) in pairs {
+            let mut append = |bytes: &[u8]| {
+                let start = records.data.len();
+                records.data.extend_from_slice(bytes);
+                start..records.data.len()
+            };
+            let (key, value) = (key.map(&mut append), append(value));
+            records.keys.push(key);
+            records.values.push(Some(value));
+        }
+        records
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.values.len()

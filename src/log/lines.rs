@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Follower, Log, Record, Records, Topic, now_micros};
-use crate::error::{Error, Place, Result};
+use super::{Batch, Follower, Log, Record, Topic, now_micros};
+use crate::error::{Error, Place, Result, did_you_mean};
 
 /// Bytes that are read in one go from a partition.
 const PIECE_BYTES: usize = 256 << 10;
@@ -155,19 +155,27 @@ impl Log {
 
     /// One piece of each partition.
     fn page(&self, topic: &Topic, tail: &mut Tail) -> Result<Page> {
-        let mut lines = Vec::new();
+        let mut lines = String::new();
         let mut shown = 0;
         for (partition, offset) in &mut tail.stands {
             let left = tail.limit.map_or(u64::MAX, |limit| limit - shown);
             let records = self.read(topic, *partition, *offset, PIECE_BYTES)?;
             for index in 0..records.len().min(usize::try_from(left).unwrap_or(usize::MAX)) {
-                line(&records, index, *partition, &mut lines);
+                let (key, value) = (records.keys[index].as_deref(), records.value(index));
+                let record = Shown {
+                    partition: *partition,
+                    offset: records.offsets[index],
+                    timestamp_micros: Some(records.timestamps[index]),
+                    key,
+                    headers: &records.headers[index],
+                    value: value.as_deref(),
+                };
+                lines.push_str(&record.line());
                 *offset = records.offsets[index] + 1;
                 shown += 1;
             }
         }
         tail.limit = tail.limit.map(|limit| limit - shown);
-        let lines = String::from_utf8(lines).map_err(|e| Error::bug("lines of JSON are text").because(e))?;
         Ok(Page { lines, records: shown, ended: false })
     }
 
@@ -184,20 +192,7 @@ impl Log {
 }
 
 fn push_line(batch: &mut Batch, topic: &Topic, put: &Put, text: &[u8]) -> Result<()> {
-    let object: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(text).map_err(|e| Error::input(format!("the line is no JSON object: {e}")))?;
-    let key = match &put.key_field {
-        None => None,
-        Some(field) => match object.get(field) {
-            Some(serde_json::Value::String(text)) => Some(text.clone()),
-            Some(serde_json::Value::Null) => None,
-            Some(other) => Some(other.to_string()),
-            None => {
-                let near = crate::error::did_you_mean(field, object.keys().map(String::as_str));
-                return Err(Error::input(format!("the object has no field '{field}'{near}")));
-            }
-        },
-    };
+    let key = key_of_line(text, put.key_field.as_deref())?;
     let record = Record { key: key.as_deref().map(str::as_bytes), ..Record::new(text, now_micros()) };
     match put.partition {
         Some(partition) => batch.push(topic, partition, &record),
@@ -205,28 +200,67 @@ fn push_line(batch: &mut Batch, topic: &Topic, put: &Put, text: &[u8]) -> Result
     }
 }
 
-/// Appends a record as a line.
-fn line(records: &Records, index: usize, partition: u32, out: &mut Vec<u8>) {
-    let mut object = serde_json::Map::new();
-    object.insert("partition".into(), partition.into());
-    object.insert("offset".into(), records.offsets[index].into());
-    object.insert("timestamp".into(), time_text(records.timestamps[index]).into());
-    if let Some(key) = &records.keys[index] {
-        object.insert("key".into(), text_of(key));
+/// The key of a line, which must be a JSON object: the text of its field `field`.
+pub fn key_of_line(line: &[u8], field: Option<&str>) -> Result<Option<String>> {
+    let object: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(line).map_err(|e| Error::input(format!("the line is no JSON object: {e}")))?;
+    let Some(field) = field else { return Ok(None) };
+    match object.get(field) {
+        Some(serde_json::Value::String(text)) => Ok(Some(text.clone())),
+        Some(serde_json::Value::Null) => Ok(None),
+        Some(other) => Ok(Some(other.to_string())),
+        None => {
+            let near = did_you_mean(field, object.keys().map(String::as_str));
+            Err(Error::input(format!("the object has no field '{field}'{near}")))
+        }
     }
-    if !records.headers[index].is_empty() {
-        let headers = records.headers[index].iter().map(|(name, value)| (name.clone(), text_of(value)));
-        object.insert("headers".into(), serde_json::Value::Object(headers.collect()));
+}
+
+/// A record of a log or a broker, to be shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// Its partition.
+    pub partition: u32,
+    /// Its offset.
+    pub offset: i64,
+    /// Its time, microseconds since 1970, where it has one.
+    pub timestamp_micros: Option<i64>,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// What travels beside it.
+    pub headers: &'a [(String, Bytes)],
+    /// Its value; `None` = tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+impl Shown<'_> {
+    /// As a line of JSON: `{"partition":0,"offset":7,"timestamp":"…","key":"…","headers":{…},"value":…}`.
+    pub fn line(&self) -> String {
+        let mut object = serde_json::Map::new();
+        object.insert("partition".into(), self.partition.into());
+        object.insert("offset".into(), self.offset.into());
+        if let Some(micros) = self.timestamp_micros {
+            object.insert("timestamp".into(), time_text(micros).into());
+        }
+        if let Some(key) = self.key {
+            object.insert("key".into(), text_of(key));
+        }
+        if !self.headers.is_empty() {
+            let headers = self.headers.iter().map(|(name, value)| (name.clone(), text_of(value)));
+            object.insert("headers".into(), serde_json::Value::Object(headers.collect()));
+        }
+        object.insert("value".into(), self.value.map_or(serde_json::Value::Null, json_of));
+        format!("{}\n", serde_json::Value::Object(object))
     }
-    let value =
-        records.value(index).map_or(serde_json::Value::Null, |value| serde_json::from_slice(&value).unwrap_or_else(|_| text_of(&value)));
-    object.insert("value".into(), value);
-    out.extend_from_slice(serde_json::Value::Object(object).to_string().as_bytes());
-    out.push(b'\n');
+}
+
+/// Bytes as the JSON that they are, or else as text.
+pub fn json_of(bytes: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(bytes).unwrap_or_else(|_| text_of(bytes))
 }
 
 /// Bytes as text; what is not UTF-8 as `{"hex": "…"}`, so that nothing is lost.
-fn text_of(bytes: &Bytes) -> serde_json::Value {
+fn text_of(bytes: &[u8]) -> serde_json::Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
         Err(_) => serde_json::json!({ "hex": bytes.iter().map(|b| format!("{b:02x}")).collect::<String>() }),

@@ -33,7 +33,7 @@ pub use block::{MAX_RECORD_BYTES, Record};
 pub use calls::{Declared, Putting, Tailed};
 pub use journal::TornTail;
 pub use keys::check_topic_name;
-pub use lines::{Page, Put, Tail, TailFrom};
+pub use lines::{Page, Put, Shown, Tail, TailFrom, json_of, key_of_line};
 pub use listing::TopicFigures;
 pub use records::Records;
 pub use stage::Stage;

@@ -7,12 +7,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::log::Topics;
+use crate::connector::kafka::topology::{KafkaTopology, Wanted as WantedTopic};
 use crate::connector::rabbitmq::topology::{self as rabbit, RabbitTopology};
 use crate::connector::topology::{Change, Permit, Step, Topology};
+use crate::connector::{kafka, rabbitmq};
 use crate::error::{Error, Place, Result, did_you_mean};
 use crate::log::{Declared, TopicFigures};
 use crate::project::topology::{self, At, Document, LOG, TOPICS_FILE};
 use crate::project::{Brokers, Project};
+use crate::time::Length;
+
+/// Connectors of a Kafka.
+pub const KAFKA: &[&str] = &[kafka::NAME, kafka::UPSERT];
+/// Connectors of a RabbitMQ.
+pub const RABBITMQ: &[&str] = &[rabbitmq::NAME];
 
 /// The documents of a project, and its named brokers.
 pub struct Declarations {
@@ -51,12 +59,12 @@ impl Declarations {
             if let (Some(topics), true) = (&topics, document.is_log()) {
                 all.push(Box::new(LogTopology { topics: topics.clone(), wanted: document.topics.clone() }));
             }
-            if let Some(topic) = document.topics.first().filter(|_| document.is_kafka()) {
-                let text = "topics of Kafka are linted, not planned or applied yet; 'broker: log' makes them topics of the embedded log";
-                return Err(Error::input(text).at(topic.name.place.clone()));
+            if document.is_kafka() && !document.topics.is_empty() {
+                let options = self.broker(document, KAFKA, "Kafka")?;
+                all.push(Box::new(KafkaTopology::new(options, document.topics.iter().map(wanted_topic).collect())?));
             }
             if document.is_rabbitmq() {
-                let options = self.broker(document, &["rabbitmq"], "RabbitMQ")?;
+                let options = self.broker(document, RABBITMQ, "RabbitMQ")?;
                 all.push(Box::new(RabbitTopology::new(options, &self.project, wanted(document))?));
             }
         }
@@ -107,6 +115,15 @@ pub fn broker<'a>(
         (Some((one, _)), Some((other, _))) => {
             Err(Error::input(format!("several brokers are a {kind} ('{one}', '{other}'): say which with 'broker: {one}'")))
         }
+    }
+}
+
+fn wanted_topic(topic: &topology::Topic) -> WantedTopic {
+    WantedTopic {
+        name: topic.name.value.clone(),
+        partitions: topic.partitions.as_ref().map(|at| at.value),
+        replicas: topic.replication_factor.as_ref().map(|at| at.value),
+        settings: topic.config.iter().map(|at| at.value.clone()).collect(),
     }
 }
 
@@ -171,7 +188,7 @@ impl Topology for LogTopology {
             let name = &topic.name.value;
             let (partitions, retention) =
                 (topic.partitions.as_ref().map(|at| at.value), topic.retention_micros.as_ref().map(|at| at.value));
-            let kept = |micros: Option<i64>| micros.map_or("for ever".to_owned(), super::humane);
+            let kept = |micros: Option<i64>| micros.map_or("for ever".to_owned(), |micros| Length(micros).to_string());
             let declare: Step = {
                 let (topics, declared) = (self.topics.clone(), Declared { topic: name.clone(), partitions, retention_micros: retention });
                 Arc::new(move || {

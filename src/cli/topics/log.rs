@@ -7,12 +7,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
-use super::filter::Filter;
 use super::table::table;
-use super::{humane, unwritable};
+use crate::connector::look::Show;
 use crate::error::{Error, Result};
 use crate::log::{Log, Tail, Tailed, TopicFigures};
 use crate::server::socket::{Client, Request};
+use crate::time::Length;
 
 /// The way to the topics.
 pub enum Topics {
@@ -57,7 +57,7 @@ pub fn list(figures: &[TopicFigures], out: &mut dyn Write) -> std::io::Result<()
         Some(time) => time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
         None => "-".to_owned(),
     };
-    let kept = |micros: Option<i64>| micros.map_or("for ever".to_owned(), humane);
+    let kept = |micros: Option<i64>| micros.map_or("for ever".to_owned(), |micros| Length(micros).to_string());
     let rows = figures.iter().map(|f| {
         let [partitions, records, bytes] = [u64::from(f.partitions), f.records, f.bytes].map(|n| n.to_string());
         vec![f.topic.clone(), partitions, records, bytes, time(f.earliest_micros), time(f.latest_micros), kept(f.retention_micros)]
@@ -66,29 +66,10 @@ pub fn list(figures: &[TopicFigures], out: &mut dyn Write) -> std::io::Result<()
 }
 
 /// Shows records until the tail ends or nobody reads them any more.
-pub async fn tail_to(topics: &Topics, mut tail: Tail, mut filter: Option<&mut Filter>, out: &mut (dyn Write + Send)) -> Result<()> {
-    // Records that a condition drops do not count: it is applied to pages, so the limit is ours then.
-    let mut left = tail.limit;
-    if filter.is_some() {
-        tail.limit = None;
-    }
+pub async fn tail_to(topics: &Topics, mut tail: Tail, show: &mut (dyn Show + '_)) -> Result<()> {
     loop {
         let Tailed { page, next } = topics.call("topics.tail", &tail).await?;
-        let mut lines = page.lines;
-        if let Some(filter) = &mut filter {
-            lines = filter.keep(&lines).await?;
-            if let Some(most) = &mut left {
-                let end = lines.match_indices('\n').take(usize::try_from(*most).unwrap_or(usize::MAX)).last().map_or(0, |(at, _)| at + 1);
-                lines.truncate(end);
-                *most -= lines.lines().count() as u64;
-            }
-        }
-        match out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-            Err(error) => return Err(unwritable(error)),
-        }
-        if page.ended || (filter.is_some() && left == Some(0)) {
+        if !show.show(page.lines).await? || page.ended {
             return Ok(());
         }
         tail = next;

@@ -9,6 +9,7 @@
 mod declared;
 mod filter;
 pub(super) mod log;
+mod printer;
 mod put;
 mod table;
 
@@ -17,12 +18,15 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use self::declared::{Declarations, broker, brokers_of};
+use self::declared::{Declarations, KAFKA, RABBITMQ, broker, brokers_of};
 use self::filter::Filter;
 use self::log::{Topics, tail_to};
-use self::put::{Goal, Rabbit, put_all};
+use self::printer::Printer;
+use self::put::{Goal, put_all};
 use self::table::table;
-use crate::connector::rabbitmq::look::{AsyncShow, Begin, Look};
+use crate::connector::kafka::look::KafkaLook;
+use crate::connector::look::{Listing, Look};
+use crate::connector::rabbitmq::look::RabbitLook;
 use crate::connector::topology::{Change, Permit, Topology};
 use crate::error::{Error, Place, Result};
 use crate::log::{Put, Tail, TailFrom, TopicFigures};
@@ -86,7 +90,7 @@ enum Command {
     },
     /// Write lines of JSON, one object each, from a file or stdin.
     Put {
-        /// Topic; made when it is not there. With a RabbitMQ an exchange or a queue, which must be there.
+        /// Topic; made when it is not there. In a broker it must be there; with a RabbitMQ it is an exchange or a queue.
         topic: String,
         /// File of lines; - is stdin.
         #[arg(default_value = "-")]
@@ -116,100 +120,71 @@ pub async fn run(args: Args) -> Result<u8> {
         }
         Command::List | Command::Tail { .. } | Command::Put { .. } => {}
     }
-    if args.broker != LOG {
-        return look(args).await;
-    }
-    let makes = matches!(args.command, Command::Put { .. });
-    let topics = Topics::reach(data_dir, makes).await?;
+    let place = if args.broker == LOG {
+        let makes = matches!(args.command, Command::Put { .. });
+        Where::Log(Topics::reach(data_dir, makes).await?)
+    } else {
+        Where::Broker(reach(&args).await?)
+    };
+    let mut out = std::io::stdout();
     match args.command {
         Command::Tail { topic, from, condition, partition, limit, no_follow } => {
-            let mut filter = condition.as_deref().map(Filter::new).transpose()?;
-            let tail = Tail { topic, partition, from, limit, follow: !no_follow, stands: Vec::new() };
-            tail_to(&topics, tail, filter.as_mut(), &mut std::io::stdout()).await?;
-            warn_of_names(filter.as_ref());
+            let filter = condition.as_deref().map(Filter::new).transpose()?;
+            // What a condition drops does not count: the limit is the printer's then.
+            let read = if filter.is_some() { None } else { limit };
+            let tail = Tail { topic, partition, from, limit: read, follow: !no_follow, stands: Vec::new() };
+            let mut printer = Printer::new(filter, limit, &mut out);
+            match &place {
+                Where::Log(topics) => tail_to(topics, tail, &mut printer).await?,
+                Where::Broker(look) => look.tail(&tail, &mut printer).await?,
+            }
+            printer.warn_of_names();
         }
-        Command::Put { topic, file, key_field, partition, .. } => {
+        Command::Put { topic, file, key_field, routing_key, partition } => {
             let (input, source, bytes) = put::open(&file)?;
             let put = Put { topic: topic.clone(), partition, key_field, source, lines: 0, records: 0 };
-            let records = put_all(Goal::Log(&topics, put), input, &put::progress(bytes)).await?;
-            writeln!(std::io::stdout(), "{records} records put into {topic}").map_err(unwritable)?;
+            let goal = match &place {
+                Where::Log(topics) => Goal::Log(topics, put),
+                Where::Broker(look) => Goal::Broker(look.as_ref(), put, routing_key),
+            };
+            let records = put_all(goal, input, &put::progress(bytes)).await?;
+            writeln!(out, "{records} records put into {topic}").map_err(unwritable)?;
         }
-        _ => {
-            let figures: Vec<TopicFigures> = topics.call("topics.list", &()).await?;
-            log::list(&figures, &mut std::io::stdout()).map_err(unwritable)?;
-        }
+        _ => match &place {
+            Where::Log(topics) => {
+                let figures: Vec<TopicFigures> = topics.call("topics.list", &()).await?;
+                log::list(&figures, &mut out).map_err(unwritable)?;
+            }
+            Where::Broker(look) => {
+                let Listing { heads, rows } = look.list().await?;
+                table(heads, rows, &mut out).map_err(unwritable)?;
+            }
+        },
     }
     Ok(0)
 }
 
-/// A look into a broker.
-async fn look(args: Args) -> Result<u8> {
+/// What is looked into.
+enum Where {
+    /// The embedded log.
+    Log(Topics),
+    /// A broker.
+    Broker(Box<dyn Look>),
+}
+
+/// The broker that `--broker` names.
+async fn reach(args: &Args) -> Result<Box<dyn Look>> {
     let brokers = brokers_of(&args.project)?;
     let name = At { value: args.broker.clone(), place: Place::thing("--broker") };
-    let options = broker(&brokers, Some(&name), &["rabbitmq"], "RabbitMQ")?;
-    let look = Look::connect(options, &args.project).await?;
-    match args.command {
-        Command::Tail { topic, from, condition, limit, no_follow, .. } => {
-            let from = match from {
-                TailFrom::Earliest => Begin::First,
-                TailFrom::Latest | TailFrom::Last(_) => Begin::Next,
-                TailFrom::Offset(offset) => Begin::Offset(offset),
-                TailFrom::Time(micros) => Begin::Time(u64::try_from(micros.div_euclid(1_000_000)).unwrap_or(0)),
-            };
-            let filter = condition.as_deref().map(Filter::new).transpose()?;
-            let mut shown = Shown { filter, left: limit };
-            look.tail(&topic, from, !no_follow, &mut shown).await?;
-            warn_of_names(shown.filter.as_ref());
+    let connectors: Vec<&str> = KAFKA.iter().chain(RABBITMQ).copied().collect();
+    let options = broker(&brokers, Some(&name), &connectors, "broker with topics or queues")?;
+    if options.get("connector").is_some_and(|connector| KAFKA.contains(&connector.as_str())) {
+        if matches!(args.command, Command::Put { routing_key: Some(_), .. }) {
+            return Err(Error::input("--routing-key is RabbitMQ's; a record of Kafka has a key: --key-field takes it from the lines"));
         }
-        Command::Put { topic, file, key_field, routing_key, .. } => {
-            let (input, source, bytes) = put::open(&file)?;
-            let rabbit = Rabbit { name: topic.clone(), routing_key, key_field, source, lines: 0, records: 0 };
-            let records = put_all(Goal::Rabbit(&look, rabbit), input, &put::progress(bytes)).await?;
-            writeln!(std::io::stdout(), "{records} records put into {topic}").map_err(unwritable)?;
-        }
-        _ => {
-            let rows = look.queues().await?.into_iter().map(|queue| {
-                let [messages, unacknowledged, consumers] =
-                    [queue.messages, queue.messages_unacknowledged, queue.consumers].map(|number| number.to_string());
-                vec![queue.name, queue.kind, messages, unacknowledged, consumers, queue.policy.unwrap_or_else(|| "-".to_owned())]
-            });
-            let heads = ["queue", "type", ">messages", ">unacknowledged", ">consumers", "policy"];
-            table(&heads, rows.collect(), &mut std::io::stdout()).map_err(unwritable)?;
-        }
+        return Ok(Box::new(KafkaLook::new(options)?));
     }
-    Ok(0)
-}
-
-/// Prints lines that a condition keeps, up to a limit.
-struct Shown {
-    filter: Option<Filter>,
-    left: Option<u64>,
-}
-
-#[async_trait::async_trait]
-impl AsyncShow for Shown {
-    async fn show(&mut self, line: String) -> Result<bool> {
-        let line = match &mut self.filter {
-            Some(filter) => filter.keep(&line).await?,
-            None => line,
-        };
-        if !line.is_empty() {
-            match std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush()) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(false),
-                Err(error) => return Err(unwritable(error)),
-            }
-            self.left = self.left.map(|left| left.saturating_sub(1));
-        }
-        Ok(self.left != Some(0))
-    }
-}
-
-/// A name that no record has had is most likely a slip.
-fn warn_of_names(filter: Option<&Filter>) {
-    if let Some(warning) = filter.and_then(Filter::never_met) {
-        tracing::warn!("{warning}");
-    }
+    Ok(Box::new(RabbitLook::connect(options, &args.project).await?))
 }
 
 fn lint_file(declared: &Declarations) -> Result<u8> {
@@ -277,14 +252,6 @@ fn unwritable(error: std::io::Error) -> Error {
     Error::failed("cannot write to stdout").because(error)
 }
 
-/// A duration in its largest whole unit.
-fn humane(micros: i64) -> String {
-    const UNITS: [(&str, i64); 6] =
-        [("d", 86_400_000_000), ("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
-    let unit = UNITS.iter().find(|(_, length)| micros % length == 0 && micros >= *length);
-    unit.map_or_else(|| micros.to_string(), |(name, length)| format!("{} {name}", micros / length))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,7 +283,7 @@ mod tests {
         let put = put_all(Goal::Log(&topics, put(Some("n"))), text.as_bytes(), &ProgressBar::hidden()).await.unwrap();
         assert_eq!(put, 50_000);
         let mut out = Vec::new();
-        tail_to(&topics, tail(None), None, &mut out).await.unwrap();
+        tail_to(&topics, tail(None), &mut Printer::new(None, None, &mut out)).await.unwrap();
         let mut numbers: Vec<i64> = lines(&out).iter().map(|l| l["value"]["n"].as_i64().unwrap()).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..50_000).collect::<Vec<_>>());
@@ -324,7 +291,8 @@ mod tests {
         // A condition, and a limit on what it keeps.
         for (condition, limit, wanted) in [("n % 1000 = 7", None, 50), ("n % 1000 = 7", Some(10), 10), ("n < 3 AND key = '1'", None, 1)] {
             let mut out = Vec::new();
-            tail_to(&topics, tail(limit), Some(&mut Filter::new(condition).unwrap()), &mut out).await.unwrap();
+            let mut printer = Printer::new(Some(Filter::new(condition).unwrap()), limit, &mut out);
+            tail_to(&topics, tail(None), &mut printer).await.unwrap();
             assert_eq!(lines(&out).len(), wanted, "{condition}");
         }
     }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::log::Topics;
-use crate::connector::rabbitmq::look::Look;
-use crate::error::{Error, Place, Result, did_you_mean};
-use crate::log::{Put, Putting};
+use crate::connector::look::{ByHand, Look};
+use crate::error::{Error, Place, Result};
+use crate::log::{Put, Putting, key_of_line};
 
 /// Bytes of lines that are put in one go.
 const PIECE_BYTES: usize = 1 << 20;
@@ -19,24 +19,8 @@ const PIECE_BYTES: usize = 1 << 20;
 pub enum Goal<'a> {
     /// A topic of the embedded log.
     Log(&'a Topics, Put),
-    /// An exchange or a queue.
-    Rabbit(&'a Look, Rabbit),
-}
-
-/// What is put into RabbitMQ.
-pub struct Rabbit {
-    /// The exchange or the queue.
-    pub name: String,
-    /// The routing key of all messages.
-    pub routing_key: Option<String>,
-    /// The field of the objects that is the routing key instead.
-    pub key_field: Option<String>,
-    /// What the lines come from, for messages.
-    pub source: String,
-    /// Lines of it put so far.
-    pub lines: u64,
-    /// Messages put so far.
-    pub records: u64,
+    /// A topic (or an exchange, a queue) of a broker; the key of all records, where it is not a field.
+    Broker(&'a dyn Look, Put, Option<String>),
 }
 
 impl Goal<'_> {
@@ -47,63 +31,40 @@ impl Goal<'_> {
                 *put = topics.call("topics.put", &Putting { put: put.clone(), lines: text }).await?;
                 Ok(put.records)
             }
-            Goal::Rabbit(look, rabbit) => {
-                let mut messages = Vec::new();
+            Goal::Broker(look, put, key) => {
+                let mut records = Vec::new();
                 let mut fault = None;
                 for line in text.lines() {
-                    rabbit.lines += 1;
+                    put.lines += 1;
                     let line = line.trim();
                     if line.is_empty() {
                         continue;
                     }
-                    match rabbit.key_of(line) {
-                        Ok(key) => messages.push((key, line.as_bytes().to_vec())),
+                    match key_of_line(line.as_bytes(), put.key_field.as_deref()) {
+                        Ok(own) => records.push(ByHand { key: key.clone().or(own), value: line.as_bytes().to_vec() }),
                         Err(error) => {
-                            fault = Some(error.at(Place::text(&rabbit.source, rabbit.lines, 1)));
+                            fault = Some(error);
                             break;
                         }
                     }
                 }
-                rabbit.records += look.put(&rabbit.name, messages).await?;
+                if !records.is_empty() {
+                    put.records += look.put(put, records).await?;
+                }
                 match fault {
-                    None => Ok(rabbit.records),
-                    Some(error) => Err(error),
+                    None => Ok(put.records),
+                    Some(error) => {
+                        let text = format!("{}; the {} records before it are put", error.message(), put.records);
+                        Err(Error::new(error.kind(), text).at(Place::text(&put.source, put.lines, 1)))
+                    }
                 }
             }
         }
     }
 
-    fn source(&self) -> &str {
+    fn progress(&self) -> &Put {
         match self {
-            Goal::Log(_, put) => &put.source,
-            Goal::Rabbit(_, rabbit) => &rabbit.source,
-        }
-    }
-
-    fn lines(&self) -> u64 {
-        match self {
-            Goal::Log(_, put) => put.lines,
-            Goal::Rabbit(_, rabbit) => rabbit.lines,
-        }
-    }
-}
-
-impl Rabbit {
-    /// The routing key of a line, which must be a JSON object.
-    fn key_of(&self, line: &str) -> Result<String> {
-        let put = self.records;
-        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line)
-            .map_err(|e| Error::input(format!("the line is no JSON object: {e}; the {put} messages of earlier pieces are put")))?;
-        match &self.key_field {
-            None => Ok(self.routing_key.clone().unwrap_or_default()),
-            Some(field) => match object.get(field) {
-                Some(serde_json::Value::String(text)) => Ok(text.clone()),
-                Some(other) => Ok(other.to_string()),
-                None => {
-                    let near = did_you_mean(field, object.keys().map(String::as_str));
-                    Err(Error::input(format!("the object has no field '{field}'{near}")))
-                }
-            },
+            Goal::Log(_, put) | Goal::Broker(_, put, _) => put,
         }
     }
 }
@@ -127,14 +88,14 @@ pub async fn put_all(mut into: Goal<'_>, input: impl Read, progress: &ProgressBa
     let mut records = 0;
     loop {
         let read = input.read_until(b'\n', &mut piece);
-        let read = read.map_err(|e| Error::failed(format!("cannot read {}", into.source())).because(e))?;
+        let read = read.map_err(|e| Error::failed(format!("cannot read {}", into.progress().source)).because(e))?;
         // Whoever types, or a slow pipe, is not kept waiting for a piece to fill.
         let rest_is_here = memchr::memchr(b'\n', input.buffer()).is_some();
         if !piece.is_empty() && (piece.len() >= PIECE_BYTES || !rest_is_here) {
             progress.inc(piece.len() as u64);
-            let at = into.lines() + 1;
+            let at = into.progress().lines + 1;
             let lines = String::from_utf8(std::mem::take(&mut piece))
-                .map_err(|e| Error::input(format!("{}: the lines from {at} on are no UTF-8 text", into.source())).because(e))?;
+                .map_err(|e| Error::input(format!("{}: the lines from {at} on are no UTF-8 text", into.progress().source)).because(e))?;
             records = into.put(lines).await?;
             progress.set_message(format!("{records} records"));
         }

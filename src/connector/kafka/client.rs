@@ -262,6 +262,11 @@ impl Cluster {
     }
 }
 
+/// Does what waits for answers of the brokers on a thread that may wait.
+pub async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::bug("asking Kafka stopped").because(e))?
+}
+
 /// May it go by itself?
 pub fn is_passing(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as E;

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
@@ -12,9 +12,10 @@ use rdkafka::producer::BaseRecord;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
+use super::admin::Admin;
 use super::client::{Cluster, Properties, is_passing};
 use super::producer::Sender;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 /// The topic.
 pub const TOPIC: &str = "__eagre_epochs";
@@ -27,9 +28,8 @@ struct Marker {
 
 /// Makes the topic when it is not there.
 pub fn make_topic(properties: &Properties, cluster: &Cluster, patience: Duration) -> Result<()> {
-    let admin: AdminClient<Cluster> = admin_of(properties, cluster)?;
-    let known = cluster.ask(patience, "learn the topics", |wait| admin.inner().fetch_metadata(None, wait))?;
-    if known.topics().iter().any(|topic| topic.name() == TOPIC) {
+    let admin = Admin::new(properties, cluster, patience)?;
+    if admin.metadata()?.topics().iter().any(|topic| topic.name() == TOPIC) {
         return Ok(());
     }
     // As many replicas as brokers are set up for.
@@ -37,20 +37,10 @@ pub fn make_topic(properties: &Properties, cluster: &Cluster, patience: Duration
         .set("cleanup.policy", "compact")
         .set("segment.bytes", "1048576")
         .set("min.cleanable.dirty.ratio", "0.1");
-    let made = futures::executor::block_on(admin.create_topics([&topic], &AdminOptions::new().request_timeout(Some(patience))));
-    match made.as_deref() {
-        Ok([Ok(_)] | [Err((_, RDKafkaErrorCode::TopicAlreadyExists))]) => Ok(()),
-        Ok([Err((_, code))]) => Err(Error::failed(format!("cannot make topic '{TOPIC}' in Kafka at {}: {code}", cluster.brokers()))),
-        Ok(_) => Err(Error::bug("one topic was asked for, another number was answered")),
-        Err(error) => {
-            let kind = if is_passing(error) { Kind::Unreachable } else { Kind::Failed };
-            Err(Error::new(kind, format!("cannot make topic '{TOPIC}' in Kafka at {}: {error}", cluster.brokers())))
-        }
+    match admin.create(&topic, false)? {
+        Ok(()) | Err(RDKafkaErrorCode::TopicAlreadyExists) => Ok(()),
+        Err(code) => Err(admin.refused(&format!("topic '{TOPIC}' cannot be made"), code)),
     }
-}
-
-fn admin_of(properties: &Properties, cluster: &Cluster) -> Result<AdminClient<Cluster>> {
-    properties.config(&[]).create_with_context(cluster.clone()).map_err(|e| super::client::fault(e.to_string()))
 }
 
 /// Puts the marker of `epoch` into the open transaction.

@@ -8,13 +8,17 @@
 //!           transactions.rs  exactly once: one transaction per checkpoint for all Kafka sinks of a pipeline
 //!           marker.rs        the epoch committed last, in the transaction itself
 //!  both     client.rs        `properties.*`, what clusters say, how long they are asked
+//!  people   admin.rs         topics and their settings (incremental.rs), for topology.rs (what is wanted of them) and look.rs
 //! ```
 //! Always holds: partitions are assigned by us, and a position is the offset of the next record; the group of
 //! `properties.group.id` is only told. Rows of an exactly-once sink are visible to readers of committed records with
 //! their checkpoint, once.
 
+mod admin;
 mod client;
 mod fetch;
+mod incremental;
+pub mod look;
 mod marker;
 mod options;
 mod producer;
@@ -23,6 +27,7 @@ mod reader;
 mod sink;
 mod source;
 mod topics;
+pub mod topology;
 mod transactions;
 mod writer;
 
@@ -42,6 +47,17 @@ use crate::format::{FormatConfig, KeyRead};
 pub const NAME: &str = "kafka";
 /// Its name where the records are upserts by their keys.
 pub const UPSERT: &str = "upsert-kafka";
+
+/// What the options of a named broker say of its cluster. They may hold those of tables, too.
+fn broker_options(options: &BTreeMap<String, String>) -> Result<(Properties, KafkaOptions)> {
+    let mut own = options.clone();
+    own.remove("connector");
+    if own.contains_key("format") || own.contains_key("value.format") {
+        take_formats(&mut own)?;
+    }
+    let properties = Properties::take(&mut own)?;
+    Ok((properties, read::parse(NAME, &own)?))
+}
 
 /// The formats of a table's records.
 struct Formats {

@@ -1,6 +1,7 @@
 //! Options of `kafka` and `upsert-kafka`: names and values as Flink's.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// `'connector'='kafka'` and `'upsert-kafka'`, beside the formats (`'format'` or `'value.format'`, `'key.format'`) with
 /// their own options and `properties.*`, which go to the client library (librdkafka) as they are.
@@ -78,6 +79,13 @@ pub struct KafkaOptions {
     /// With `exactly-once`: the transactional id is this and the pipeline's name. Default: `eagre`.
     #[serde(rename = "sink.transactional-id-prefix", default)]
     pub transactional_id_prefix: Option<String>,
+}
+
+impl KafkaOptions {
+    /// How long to try to reach the brokers at the start.
+    pub fn patience(&self) -> Duration {
+        Duration::from_micros(self.connect_timeout_micros.max(0) as u64)
+    }
 }
 
 /// Where reading begins.

@@ -11,7 +11,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
-use super::client::{ANSWER, Cluster};
+use super::client::{ANSWER, Cluster, off_thread};
 use super::fetch::{Fetch, Mark, Taken};
 use super::source::lost;
 use crate::connector::{Position, Read, Reader};
@@ -163,10 +163,9 @@ impl KafkaReader {
 
     async fn go_on_behind_gap(&mut self) -> Result<()> {
         let (consumer, cluster, topic, number) = (self.fetch.consumer().clone(), self.cluster.clone(), self.topic.clone(), self.number);
-        let bounds = tokio::task::spawn_blocking(move || {
-            cluster.ask(ANSWER * 6, "learn the offsets", |wait| consumer.fetch_watermarks(&topic, number, wait))
-        });
-        let (low, high) = bounds.await.map_err(|e| Error::bug("asking for offsets stopped").because(e))??;
+        let bounds =
+            off_thread(move || cluster.ask(ANSWER * 6, "learn the offsets", |wait| consumer.fetch_watermarks(&topic, number, wait)));
+        let (low, high) = bounds.await?;
         self.stand.offset = self.gap.pass(self.stand.offset, low, high)?;
         let assign = || {
             let mut list = TopicPartitionList::new();

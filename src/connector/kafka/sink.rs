@@ -76,9 +76,10 @@ impl KafkaSink {
         // What the format cannot write is told before anything runs.
         format.record_encoder(&spec)?;
         let cluster = Cluster::new(&properties, env.troubles.clone());
-        let patience = Duration::from_micros(options.connect_timeout_micros.max(0) as u64);
         let group = match options.guarantee {
-            Guarantee::ExactlyOnce => Some(env.kafka.of(&properties, options.transactional_id_prefix.as_deref(), patience, env)?),
+            Guarantee::ExactlyOnce => {
+                Some(env.kafka.of(&properties, options.transactional_id_prefix.as_deref(), options.patience(), env)?)
+            }
             Guarantee::AtLeastOnce | Guarantee::None => None,
         };
         let started = Mutex::default();
@@ -136,8 +137,7 @@ impl Sink for KafkaSink {
             None => Out::Alone(Arc::new(self.sender()?)),
         };
         let sender = out.sender()?;
-        let patience = Duration::from_micros(self.options.connect_timeout_micros.max(0) as u64);
-        let partitions = topics::count(sender.producer().client(), &self.cluster, &self.topic, patience)?;
+        let partitions = topics::count(sender.producer().client(), &self.cluster, &self.topic, self.options.patience())?;
         let target = Target {
             topic: self.topic.clone(),
             partitions: u32::try_from(partitions).unwrap_or(u32::MAX),

@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{Cluster, Properties, fault};
+use super::client::{Cluster, Properties, fault, off_thread};
 use super::fetch::Fetch;
 use super::options::{Bounded, KafkaOptions, OnGap, Startup, parse_offsets};
 use super::reader::{Gap, KafkaReader, Stand};
@@ -120,7 +120,7 @@ impl KafkaSource {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_micros(self.plan.options.connect_timeout_micros.max(0) as u64)
+        self.plan.options.patience()
     }
 
     /// Topic and number of a partition by its name.
@@ -261,11 +261,11 @@ impl Source for KafkaSource {
 
     async fn partitions(&self) -> Result<Vec<Partition>> {
         let source = self.clone();
-        let found = tokio::task::spawn_blocking(move || {
+        let found = off_thread(move || {
             let client = source.client()?;
             source.plan.topics.partitions(client.client(), &source.plan.cluster, source.patience())
         });
-        let found = found.await.map_err(|e| Error::bug("looking for partitions stopped").because(e))??;
+        let found = found.await?;
         Ok((0..).zip(found).map(|(index, (topic, number))| Partition { index, name: format!("{topic}[{number}]") }).collect())
     }
 
@@ -277,9 +277,7 @@ impl Source for KafkaSource {
                 .map_err(|e| Error::corrupt(format!("{} is no place in {}", position.0, partition.name)).because(e))
         });
         let stand = stand.transpose()?;
-        let opened = tokio::task::spawn_blocking(move || source.open_now(&topic, number, stand));
-        let reader = opened.await.map_err(|e| Error::bug("opening a partition stopped").because(e))??;
-        Ok(Box::new(reader))
+        Ok(Box::new(off_thread(move || source.open_now(&topic, number, stand)).await?))
     }
 
     fn discovery(&self) -> Option<Duration> {

@@ -83,8 +83,13 @@ impl Topics {
 /// How many partitions a topic to be written has.
 pub fn count<C: ClientContext>(client: &Client<C>, cluster: &Cluster, topic: &str, patience: Duration) -> Result<usize> {
     let metadata = cluster.ask(patience, "learn the topics", |wait| client.fetch_metadata(None, wait))?;
+    count_in(&metadata, cluster, topic)
+}
+
+/// The same, of what is known.
+pub fn count_in(metadata: &Metadata, cluster: &Cluster, topic: &str) -> Result<usize> {
     let found = metadata.topics().iter().find(|known| known.name() == topic);
-    found.map(|topic| topic.partitions().len()).filter(|count| *count > 0).ok_or_else(|| unknown(topic, &metadata, cluster))
+    found.map(|topic| topic.partitions().len()).filter(|count| *count > 0).ok_or_else(|| unknown(topic, metadata, cluster))
 }
 
 fn unknown(topic: &str, metadata: &Metadata, cluster: &Cluster) -> Error {

@@ -1,4 +1,4 @@
-//! A look into a broker for people: what queues there are, what is in them, and messages written by hand.
+//! A look into a RabbitMQ: what queues there are, what is in them, and messages written by hand.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,49 +17,35 @@ use serde_json::{Map, Value};
 use super::connection::Broker;
 use super::consume::{PATIENCE, short};
 use super::management::Management;
-use super::records::json_of;
+use super::records;
+use crate::connector::look::{ByHand, Listing, Look, Show};
 use crate::error::{Error, Kind, Result};
+use crate::log::{Put, Tail, TailFrom, json_of};
 
 /// Messages under way to or from the broker at once.
 const UNDER_WAY: u16 = 1_000;
 
-/// A queue, for a list.
+/// A queue as the API tells it.
 #[derive(Debug, Clone, Deserialize)]
-pub struct QueueFigures {
-    /// Its name.
-    pub name: String,
+struct QueueFigures {
+    name: String,
     /// `classic`, `quorum` or `stream`.
     #[serde(rename = "type", default)]
-    pub kind: String,
+    kind: String,
     /// Messages in it, those handed out and not acknowledged included.
     #[serde(default)]
-    pub messages: u64,
-    /// Handed out and not acknowledged.
+    messages: u64,
     #[serde(default)]
-    pub messages_unacknowledged: u64,
-    /// Who reads it.
+    messages_unacknowledged: u64,
     #[serde(default)]
-    pub consumers: u64,
+    consumers: u64,
     /// The policy that counts for it.
     #[serde(default)]
-    pub policy: Option<String>,
-}
-
-/// Where a tail of a stream begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begin {
-    /// At its first message.
-    First,
-    /// Behind its last.
-    Next,
-    /// At an offset.
-    Offset(i64),
-    /// At a time, seconds since 1970.
-    Time(u64),
+    policy: Option<String>,
 }
 
 /// A connection to look around with.
-pub struct Look {
+pub struct RabbitLook {
     broker: Broker,
     management: Option<Management>,
     connection: Connection,
@@ -72,85 +58,14 @@ enum Thing {
     Queue,
 }
 
-impl Look {
+impl RabbitLook {
     /// Connects to a named broker, which has these options; its files lie in `base_dir`.
     pub async fn connect(options: &BTreeMap<String, String>, base_dir: &Path) -> Result<Self> {
         let options = super::broker_options(options)?;
         let broker = Broker::new(&options, base_dir)?;
         let management = options.management_uri.as_deref().map(|uri| Management::new(uri, &broker)).transpose()?;
         let connection = broker.connect_at_start().await?;
-        Ok(Look { broker, management, connection })
-    }
-
-    /// All queues of the virtual host, by name.
-    pub async fn queues(&self) -> Result<Vec<QueueFigures>> {
-        let Some(management) = &self.management else {
-            return Err(Error::input(format!("{}: 'management.uri' is missing: AMQP itself lists no queues", self.broker.thing())));
-        };
-        let queues: Option<Vec<QueueFigures>> = management.get(&["queues", management.vhost()]).await?;
-        let mut queues = queues.unwrap_or_default();
-        queues.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(queues)
-    }
-
-    /// Shows messages as lines of JSON, piece by piece, until `show` says no more.
-    ///
-    /// Of an exchange what is published from now on, of a stream what it holds from `from` on, of a queue those at its
-    /// head: they are put back, marked as redelivered.
-    pub async fn tail(&self, name: &str, from: Begin, follow: bool, show: &mut (dyn AsyncShow + '_)) -> Result<()> {
-        let channel = self.channel().await?;
-        match self.thing(name).await? {
-            Thing::Queue => self.peek(&channel, name, show).await,
-            Thing::Exchange => {
-                let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-                let queue = channel.queue_declare(short("")?, options, FieldTable::default()).await.map_err(|e| self.broker.fault(e))?;
-                let bound =
-                    channel.queue_bind(queue.name().clone(), short(name)?, short("#")?, QueueBindOptions::default(), FieldTable::default());
-                bound.await.map_err(|e| self.broker.fault(e))?;
-                self.follow(&channel, queue.name().as_str(), FieldTable::default(), true, show).await
-            }
-            Thing::Stream => {
-                let offset = match from {
-                    Begin::First => AMQPValue::LongString("first".into()),
-                    Begin::Next => AMQPValue::LongString("next".into()),
-                    Begin::Offset(offset) => AMQPValue::LongLongInt(offset),
-                    Begin::Time(seconds) => AMQPValue::Timestamp(seconds),
-                };
-                let mut arguments = FieldTable::default();
-                arguments.insert(short("x-stream-offset")?, offset);
-                self.follow(&channel, name, arguments, follow, show).await
-            }
-        }
-    }
-
-    /// Publishes one payload a line to an exchange, or to a queue; each is confirmed and routed.
-    pub async fn put(&self, name: &str, lines: Vec<(String, Vec<u8>)>) -> Result<u64> {
-        let channel = self.channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(|e| self.broker.fault(e))?;
-        let to_exchange = matches!(self.thing(name).await?, Thing::Exchange);
-        let options = BasicPublishOptions { mandatory: true, immediate: false };
-        let mut confirms = Vec::with_capacity(lines.len());
-        for (key, payload) in &lines {
-            let (exchange, key) = if to_exchange { (name, key.as_str()) } else { ("", name) };
-            let id = uuid::Uuid::new_v4().to_string();
-            let properties =
-                BasicProperties::default().with_delivery_mode(2).with_content_type(short("application/json")?).with_message_id(short(&id)?);
-            let going = channel.basic_publish(short(exchange)?, short(key)?, options, payload, properties).await;
-            confirms.push(going.map_err(|e| self.broker.fault(e))?);
-        }
-        let mut put = 0;
-        for (confirm, (key, _)) in confirms.into_iter().zip(&lines) {
-            match confirm.await.map_err(|e| self.broker.fault(e))? {
-                Confirmation::Ack(None) => put += 1,
-                Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
-                    return Err(Error::failed(format!(
-                        "exchange '{name}' routes the key '{key}' to no queue; {put} messages before it are put"
-                    )));
-                }
-                _ => return Err(Error::failed(format!("{} refuses a message; {put} before it are put", self.broker.thing()))),
-            }
-        }
-        Ok(put)
+        Ok(RabbitLook { broker, management, connection })
     }
 
     async fn channel(&self) -> Result<Channel> {
@@ -184,7 +99,7 @@ impl Look {
         Ok(if stream { Thing::Stream } else { Thing::Queue })
     }
 
-    async fn peek(&self, channel: &Channel, queue: &str, show: &mut (dyn AsyncShow + '_)) -> Result<()> {
+    async fn peek(&self, channel: &Channel, queue: &str, show: &mut (dyn Show + '_)) -> Result<()> {
         loop {
             let got = channel.basic_get(short(queue)?, BasicGetOptions::default()).await.map_err(|e| self.broker.fault(e))?;
             // What is not acknowledged goes back when the channel goes.
@@ -195,14 +110,7 @@ impl Look {
         }
     }
 
-    async fn follow(
-        &self,
-        channel: &Channel,
-        queue: &str,
-        arguments: FieldTable,
-        follow: bool,
-        show: &mut (dyn AsyncShow + '_),
-    ) -> Result<()> {
+    async fn follow(&self, channel: &Channel, queue: &str, arguments: FieldTable, follow: bool, show: &mut (dyn Show + '_)) -> Result<()> {
         channel.basic_qos(UNDER_WAY, BasicQosOptions::default()).await.map_err(|e| self.broker.fault(e))?;
         let consumer = channel.basic_consume(short(queue)?, short("")?, BasicConsumeOptions::default(), arguments).await;
         let mut consumer = consumer.map_err(|e| self.broker.fault(e))?;
@@ -225,11 +133,89 @@ impl Look {
     }
 }
 
-/// Takes lines one by one.
 #[async_trait::async_trait]
-pub trait AsyncShow: Send {
-    /// Shows a line; false: no more.
-    async fn show(&mut self, line: String) -> Result<bool>;
+impl Look for RabbitLook {
+    /// All queues of the virtual host, by name.
+    async fn list(&self) -> Result<Listing> {
+        let Some(management) = &self.management else {
+            return Err(Error::input(format!("{}: 'management.uri' is missing: AMQP itself lists no queues", self.broker.thing())));
+        };
+        let queues: Option<Vec<QueueFigures>> = management.get(&["queues", management.vhost()]).await?;
+        let mut queues = queues.unwrap_or_default();
+        queues.sort_by(|a, b| a.name.cmp(&b.name));
+        let rows = queues.into_iter().map(|queue| {
+            let [messages, unacknowledged, consumers] =
+                [queue.messages, queue.messages_unacknowledged, queue.consumers].map(|number| number.to_string());
+            vec![queue.name, queue.kind, messages, unacknowledged, consumers, queue.policy.unwrap_or_else(|| "-".to_owned())]
+        });
+        Ok(Listing { heads: &["queue", "type", ">messages", ">unacknowledged", ">consumers", "policy"], rows: rows.collect() })
+    }
+
+    /// Of an exchange what is published from now on, of a stream what it holds, of a queue the messages at its head: they
+    /// are put back, marked as redelivered.
+    async fn tail(&self, tail: &Tail, show: &mut (dyn Show + '_)) -> Result<()> {
+        let (channel, name) = (self.channel().await?, tail.topic.as_str());
+        if let Some(partition) = tail.partition {
+            return Err(Error::input(format!("'{name}' has no partition {partition}: nothing of RabbitMQ has any")));
+        }
+        match self.thing(name).await? {
+            Thing::Queue => self.peek(&channel, name, show).await,
+            Thing::Exchange => {
+                let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+                let queue = channel.queue_declare(short("")?, options, FieldTable::default()).await.map_err(|e| self.broker.fault(e))?;
+                let bound =
+                    channel.queue_bind(queue.name().clone(), short(name)?, short("#")?, QueueBindOptions::default(), FieldTable::default());
+                bound.await.map_err(|e| self.broker.fault(e))?;
+                self.follow(&channel, queue.name().as_str(), FieldTable::default(), true, show).await
+            }
+            Thing::Stream => {
+                let offset = match tail.from {
+                    TailFrom::Earliest => AMQPValue::LongString("first".into()),
+                    TailFrom::Latest | TailFrom::Last(_) => AMQPValue::LongString("next".into()),
+                    TailFrom::Offset(offset) => AMQPValue::LongLongInt(offset),
+                    TailFrom::Time(micros) => AMQPValue::Timestamp(u64::try_from(micros.div_euclid(1_000_000)).unwrap_or(0)),
+                };
+                let mut arguments = FieldTable::default();
+                arguments.insert(short("x-stream-offset")?, offset);
+                self.follow(&channel, name, arguments, tail.follow, show).await
+            }
+        }
+    }
+
+    /// To an exchange with the keys as routing keys, or to a queue; each message is routed.
+    async fn put(&self, put: &Put, records: Vec<ByHand>) -> Result<u64> {
+        let (channel, name) = (self.channel().await?, put.topic.as_str());
+        if let Some(partition) = put.partition {
+            return Err(Error::input(format!("'{name}' has no partition {partition}: nothing of RabbitMQ has any")));
+        }
+        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(|e| self.broker.fault(e))?;
+        let to_exchange = matches!(self.thing(name).await?, Thing::Exchange);
+        let options = BasicPublishOptions { mandatory: true, immediate: false };
+        let mut confirms = Vec::with_capacity(records.len());
+        for record in &records {
+            let key = record.key.as_deref().unwrap_or_default();
+            let (exchange, key) = if to_exchange { (name, key) } else { ("", name) };
+            let id = uuid::Uuid::new_v4().to_string();
+            let properties =
+                BasicProperties::default().with_delivery_mode(2).with_content_type(short("application/json")?).with_message_id(short(&id)?);
+            let going = channel.basic_publish(short(exchange)?, short(key)?, options, &record.value, properties).await;
+            confirms.push(going.map_err(|e| self.broker.fault(e))?);
+        }
+        let mut put = 0;
+        for (confirm, record) in confirms.into_iter().zip(&records) {
+            match confirm.await.map_err(|e| self.broker.fault(e))? {
+                Confirmation::Ack(None) => put += 1,
+                Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
+                    let key = record.key.as_deref().unwrap_or_default();
+                    return Err(Error::failed(format!(
+                        "exchange '{name}' routes the key '{key}' to no queue; {put} messages before it are put"
+                    )));
+                }
+                _ => return Err(Error::failed(format!("{} refuses a message; {put} before it are put", self.broker.thing()))),
+            }
+        }
+        Ok(put)
+    }
 }
 
 /// A message as a line of JSON.
@@ -250,7 +236,8 @@ fn line(delivery: &Delivery) -> String {
         );
     }
     if let Some(headers) = properties.headers().as_ref().filter(|headers| !headers.inner().is_empty()) {
-        let mut headers: Map<String, Value> = headers.into_iter().map(|(name, value)| (name.to_string(), json_of(value))).collect();
+        let mut headers: Map<String, Value> =
+            headers.into_iter().map(|(name, value)| (name.to_string(), records::json_of(value))).collect();
         if let Some(offset) = headers.remove("x-stream-offset") {
             object.insert("offset".into(), offset);
         }
@@ -258,10 +245,6 @@ fn line(delivery: &Delivery) -> String {
             object.insert("headers".into(), headers.into());
         }
     }
-    let value = serde_json::from_slice(&delivery.data).unwrap_or_else(|_| match std::str::from_utf8(&delivery.data) {
-        Ok(text) => Value::from(text),
-        Err(_) => serde_json::json!({ "hex": delivery.data.iter().map(|byte| format!("{byte:02x}")).collect::<String>() }),
-    });
-    object.insert("value".into(), value);
+    object.insert("value".into(), json_of(&delivery.data));
     format!("{}\n", Value::Object(object))
 }
