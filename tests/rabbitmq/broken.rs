@@ -118,3 +118,33 @@ fn a_low_delivery_limit_is_warned_of() {
     assert!(job.said().contains("has a delivery limit of 20"), "{}", job.said());
     outside.step(json!({ "step": "delete", "queue": queue }));
 }
+
+#[test]
+fn a_message_whose_delivery_limit_runs_out_is_with_the_brokers_dead_letters_and_the_others_are_read() {
+    let (uri, http) = (&shared()["RABBITMQ"], &shared()["RABBITMQ_HTTP"]);
+    let (queue, dead) = (unique("limit"), unique("dead"));
+    let mut outside = Outside::connect(uri);
+    outside.queue(&dead, "classic");
+    let arguments = json!({
+        "x-queue-type": "quorum", "x-delivery-limit": 2, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead
+    });
+    outside.step(json!({ "step": "queue", "queue": queue, "arguments": arguments }));
+    outside.put(&queue, vec![json!({ "id": "bad", "body": "{\"n\": \"no number\"}" })]);
+    let job = Job::new("");
+    job.rewrite(&reads(&format!("'uri' = '{uri}', 'queue' = '{queue}', 'management.uri' = '{http}', 'format.on-error' = 'fail'"), &job));
+    // The first delivery and two more: each is told with what to do, and why the limit is a danger.
+    for _ in 0..3 {
+        let (code, told) = job.fails();
+        assert!(code == 1 && told.contains("no number") && told.contains("has a delivery limit of 2"), "{code} {told}");
+    }
+    let mut running = job.start();
+    outside.put(&queue, numbered(0..5));
+    running.until("the others are read", |_| job.lines("seen").len() == 5);
+    assert_eq!(running.stop(), 0);
+    let taken = outside.drain(&dead);
+    assert_eq!(taken.len(), 1);
+    assert_eq!((&taken[0]["id"], &taken[0]["headers"]["x-death"][0]["reason"]), (&json!("bad"), &json!("delivery_limit")), "{taken:?}");
+    for queue in [queue, dead] {
+        outside.step(json!({ "step": "delete", "queue": queue }));
+    }
+}
