@@ -273,7 +273,7 @@ fn expected(rule: &str, events: &[Visit]) -> Vec<(String, String)> {
             let steps = ["cart.ItemAdded", "checkout.ShippingEntered", "checkout.PaymentEntered", "order.OrderCreated"];
             let whole = |from: usize| {
                 let next = |at: usize, step: &&str| (at + 1..events.len()).find(|later| is(*later, step));
-                let end = steps.iter().try_fold(from, |at, step| next(at, step))?;
+                let end = steps.iter().try_fold(from, next)?;
                 (events[end].2 - events[from].2 < 3_600).then_some((end, from))
             };
             let mut all: Vec<(usize, usize)> = (0..events.len()).filter(|at| is(*at, "product.ProductViewed")).filter_map(whole).collect();

@@ -146,10 +146,9 @@ impl Sample {
                     then(&once_more, path)
                 } else if *to == Some(0) {
                     then(&[], path)
-                } else if *greedy {
-                    then(&once_more, path) || then(&[], path)
                 } else {
-                    then(&[], path) || then(&once_more, path)
+                    let ways: [&[Regex]; 2] = if *greedy { [&once_more, &[]] } else { [&[], &once_more] };
+                    ways.into_iter().any(|way| then(way, path))
                 }
             }
             other => panic!("{other:?}"),
