@@ -175,13 +175,15 @@ async fn one_answer_in_any_order_any_pieces_and_over_any_stops() {
     println!("EAGRE_SEED={seed}");
     let mut random = Random(seed);
     let rounds = if std::env::var_os("EAGRE_LONG").is_some() { 60 } else { 6 };
+    let mut rows_of: BTreeMap<&str, usize> = BTreeMap::new();
     for round in 0..rounds {
         let (l, r) = (rows(&mut random), rows(&mut random));
         let wanted = calm(&l, &r).await;
-        assert!(wanted.iter().all(|(_, rows)| rows.len() > 1), "EAGRE_SEED={seed}: {:?}", wanted.iter().map(|(v, r)| (v, r.len())));
+        wanted.iter().for_each(|(view, rows)| *rows_of.entry(view).or_default() += rows.len());
         let found = shaken(&l, &r, &mut random).await;
         for (view, wanted) in &wanted {
             assert_eq!(wanted, &found[view], "EAGRE_SEED={seed}, round {round}: {view}");
         }
     }
+    assert!(rows_of.values().all(|rows| *rows > rounds), "EAGRE_SEED={seed}: hardly an answer: {rows_of:?}");
 }
