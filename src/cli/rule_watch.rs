@@ -20,8 +20,8 @@ pub struct RuleWatch {
     news: mpsc::Receiver<()>,
     /// What was read last.
     known: Vec<RuleFile>,
-    /// Has it been looked at what was saved before the watch began?
-    looked: bool,
+    /// Has something changed that was not read yet? Kept here because whoever waits may be interrupted.
+    stale: bool,
 }
 
 impl RuleWatch {
@@ -29,13 +29,14 @@ impl RuleWatch {
     /// rules are read at the start only.
     pub fn begin(path: &Path, known: Vec<RuleFile>) -> RuleWatch {
         let (sender, news) = mpsc::channel(1);
-        let mut watch = RuleWatch { dir: path.to_owned(), watcher: None, news, known, looked: false };
+        let mut watch = RuleWatch { dir: path.to_owned(), watcher: None, news, known, stale: path.is_dir() };
         if !path.is_dir() {
             return watch;
         }
         let told = move |event: notify::Result<notify::Event>| {
             // One piece of news stands for any number of changes; what is no change of content is no news.
-            if event.is_ok_and(|event| !event.kind.is_access()) && sender.try_send(()).is_err() {
+            let concerns = |event: notify::Event| !event.kind.is_access() && event.paths.iter().any(|path| is_rules(path));
+            if event.is_ok_and(concerns) && sender.try_send(()).is_err() {
                 tracing::trace!("changed rules are waiting to be read already");
             }
         };
@@ -57,9 +58,10 @@ impl RuleWatch {
     /// Waits until the rule files are other than before, and reads them.
     pub async fn changed(&mut self) -> Result<Vec<RuleFile>> {
         loop {
-            if std::mem::replace(&mut self.looked, true) && (self.watcher.is_none() || self.news.recv().await.is_none()) {
+            if !self.stale && (self.watcher.is_none() || self.news.recv().await.is_none()) {
                 std::future::pending::<()>().await;
             }
+            self.stale = true;
             while tokio::time::timeout(QUIET, self.news.recv()).await.is_ok_and(|news| news.is_some()) {}
             if let Some(watcher) = &mut self.watcher
                 && self.dir.join(RULES).is_dir()
@@ -67,6 +69,7 @@ impl RuleWatch {
             {
                 tracing::warn!("changed rules are not seen while this runs: {error}");
             }
+            self.stale = false;
             let files = rule_files(&self.dir)?;
             if files != self.known {
                 self.known.clone_from(&files);
@@ -74,4 +77,10 @@ impl RuleWatch {
             }
         }
     }
+}
+
+/// Is it the folder of rules, or something in it?
+fn is_rules(path: &Path) -> bool {
+    let named = |path: &Path| path.file_name().is_some_and(|name| name == RULES);
+    named(path) || path.parent().is_some_and(named)
 }

@@ -190,6 +190,7 @@ pub(super) fn without_clock(mut graph: Graph) -> Graph {
         if let NodeKind::Source(SourceNode { time: Some(time), .. }) = &mut node.kind {
             time.idle_timeout_micros = None;
             time.advance_by_wall_clock = false;
+            time.max_future_skew_micros = None;
         }
     }
     graph

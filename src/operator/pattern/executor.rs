@@ -88,6 +88,11 @@ pub(super) trait Executor: Send {
     /// Event time has come to `now`: what the key of `slot` waits for may be due.
     fn on_timer(&mut self, slot: u32, now: i64, shared: &mut Shared<'_>) -> Result<()>;
 
+    /// No event will come any more.
+    fn at_end(&mut self, _shared: &mut Shared<'_>) -> Result<()> {
+        Ok(())
+    }
+
     /// Memory of its state, without the kept events, in bytes, about; cheap.
     fn bytes(&self) -> usize;
 

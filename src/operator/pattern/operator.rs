@@ -190,6 +190,20 @@ impl Patterns {
                 slots.push(timer.slot);
             }
         }
+        if now == i64::MAX {
+            for rule in &mut self.rules {
+                let mut shared = Shared {
+                    kept: &mut self.kept,
+                    timers: &mut self.timers,
+                    holders: &mut self.holders,
+                    found: &mut found,
+                    overflowed: &mut overflowed,
+                    emitted: &mut emitted,
+                };
+                slots.extend(rule.executor.slots());
+                rule.executor.at_end(&mut shared)?;
+            }
+        }
         emitted.into_iter().for_each(|batch| out.emit(batch));
         self.emit(found, out)?;
         self.tell(overflowed, out)?;

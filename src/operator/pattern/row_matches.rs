@@ -68,6 +68,8 @@ struct Partition {
     search: Option<Search>,
     /// The time of a row that may be the last of a match still to be found, as noted in `open`.
     open: Option<i64>,
+    /// When the timer that is set goes off: one is enough.
+    armed: Option<i64>,
 }
 
 /// A match to be emitted.
@@ -257,7 +259,11 @@ impl RowMatches {
                 Outcome::Open => {
                     if let Some(within) = self.pattern.within {
                         let at = partition.rows[start].time.saturating_add(within);
-                        shared.timers.set(Timer { at, rule: self.rule, slot });
+                        // Past its time it waits for a row, or for the end.
+                        if at > now && partition.armed.is_none_or(|armed| at < armed) {
+                            partition.armed = Some(at);
+                            shared.timers.set(Timer { at, rule: self.rule, slot });
+                        }
                     }
                     break;
                 }
@@ -449,8 +455,6 @@ impl Executor for RowMatches {
         for (row, slot) in rows.slots.iter().enumerate() {
             if !self.partitions.contains_key(slot) {
                 shared.hold(*slot);
-                // What is still open when the input ends is decided then.
-                shared.timers.set(Timer { at: i64::MAX, rule: self.rule, slot: *slot });
             }
             let time = rows.times[row];
             let (mut fits, mut known) = (0, 0);
@@ -471,7 +475,15 @@ impl Executor for RowMatches {
     }
 
     fn on_timer(&mut self, slot: u32, now: i64, shared: &mut Shared<'_>) -> Result<()> {
+        if let Some(partition) = self.partitions.get_mut(&slot) {
+            partition.armed = None;
+        }
         self.look(&[slot], now, shared)
+    }
+
+    /// What is still open is decided.
+    fn at_end(&mut self, shared: &mut Shared<'_>) -> Result<()> {
+        self.look(&self.slots(), i64::MAX, shared)
     }
 
     fn bytes(&self) -> usize {
@@ -494,7 +506,7 @@ impl Executor for RowMatches {
     /// Version, base, next, shown, number, then per row the event and what it fits.
     fn save(&self, slot: u32, to: &mut Saved<'_>) {
         let Some(partition) = self.partitions.get(&slot) else { return };
-        let Partition { base, next, shown, number, rows, search: _, open: _ } = partition;
+        let Partition { base, next, shown, number, rows, search: _, open: _, armed: _ } = partition;
         [VERSION, *base as i64, *next as i64, *shown as i64, *number, rows.len() as i64].into_iter().for_each(|word| to.word(word));
         for row in rows {
             to.event(row.event);
@@ -515,11 +527,11 @@ impl Executor for RowMatches {
             rows.push_back(PartitionRow { event, time: from.word()?, fits: from.word()? as u64, known: from.word()? as u64 });
         }
         shared.hold(slot);
-        shared.timers.set(Timer { at: i64::MAX, rule: self.rule, slot });
-        if let (Some(within), Some(first)) = (self.pattern.within, rows.get(next)) {
-            shared.timers.set(Timer { at: first.time.saturating_add(within), rule: self.rule, slot });
+        let armed = self.pattern.within.zip(rows.get(next)).map(|(within, first)| first.time.saturating_add(within));
+        if let Some(at) = armed {
+            shared.timers.set(Timer { at, rule: self.rule, slot });
         }
-        self.partitions.insert(slot, Partition { rows, base, next, shown, number, search: None, open: None });
+        self.partitions.insert(slot, Partition { rows, base, next, shown, number, search: None, open: None, armed });
         self.note_open(slot);
         Ok(())
     }

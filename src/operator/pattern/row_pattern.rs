@@ -208,7 +208,12 @@ impl Program {
             }
             Regex::Repeat { inner, from, to, greedy } => {
                 for _ in 0..*from {
+                    let before = self.ops.len();
                     self.add(inner)?;
+                    if self.ops.len() == before {
+                        // Nothing, however often.
+                        break;
+                    }
                 }
                 match to {
                     None => {

@@ -69,7 +69,7 @@ impl Variables {
 
 /// Reads PATTERN.
 pub(super) fn read(text: &Recognition) -> Result<(Regex, Variables)> {
-    let mut reading = Reading { tokens: &text.pattern, at: 0, text, variables: Variables::default() };
+    let mut reading = Reading { tokens: &text.pattern, at: 0, depth: 0, text, variables: Variables::default() };
     let regex = reading.choice()?;
     if let Some(more) = reading.tokens.get(reading.at) {
         return Err(reading.fault(format!("'{}' is not expected here", more.value)));
@@ -86,9 +86,14 @@ pub(super) fn read(text: &Recognition) -> Result<(Regex, Variables)> {
     Ok((regex, variables))
 }
 
+/// Groups within groups, at most.
+const DEEPEST: usize = 100;
+
 struct Reading<'a> {
     tokens: &'a [Ident],
     at: usize,
+    /// How many groups it is in.
+    depth: usize,
     text: &'a Recognition,
     variables: Variables,
 }
@@ -120,6 +125,10 @@ impl<'a> Reading<'a> {
     }
 
     fn choice(&mut self) -> Result<Regex> {
+        if self.depth == DEEPEST {
+            return Err(self.fault(format!("groups lie more than {DEEPEST} deep in each other")));
+        }
+        self.depth += 1;
         let mut ways = vec![self.row()?];
         while self.take("|") {
             ways.push(self.row()?);
@@ -127,6 +136,7 @@ impl<'a> Reading<'a> {
         if ways.len() > 1 && ways.contains(&Regex::Seq(Vec::new())) {
             return Err(self.fault("one side of '|' is missing; write () for no row".to_owned()));
         }
+        self.depth -= 1;
         Ok(one_of(ways, Regex::Alt))
     }
 
