@@ -62,6 +62,13 @@ impl Failures {
         others.into()
     }
 
+    /// Adds those of some rows of the batch; `rows` are their numbers in it.
+    pub fn absorb(&mut self, of_some: Failures, rows: &[u32]) {
+        for (row, error) in of_some.each {
+            self.each.entry(rows[row as usize]).or_insert(error);
+        }
+    }
+
     fn add(&mut self, row: usize, error: &Error) {
         self.each.entry(row as u32).or_insert_with(|| error.message().to_owned());
     }

@@ -180,7 +180,11 @@ impl BoundCondition {
 
 /// The value of a boolean expression, NULL being false.
 pub(super) fn truth(expr: &Expr, batch: &RecordBatch) -> Result<BooleanArray> {
-    let value = expr.evaluate(batch)?.into_array(batch.num_rows())?;
+    boolean(expr.evaluate(batch)?.into_array(batch.num_rows())?)
+}
+
+/// Values as booleans, NULL being false.
+pub(super) fn boolean(value: ArrayRef) -> Result<BooleanArray> {
     let value = if *value.data_type() == DataType::Boolean { value } else { cast(&value, &DataType::Boolean)? };
     let value = value.as_boolean();
     Ok(if value.null_count() > 0 { prep_null_mask_filter(value) } else { value.clone() })

@@ -20,8 +20,9 @@ use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::{conjunction, split_conjunction, utils::collect_columns};
 
 use crate::error::Result;
+use crate::operator::expressions::{Failures, evaluate};
 use crate::operator::identity::expr_identity;
-use crate::operator::pattern::bind::truth;
+use crate::operator::pattern::bind::boolean;
 use crate::operator::pattern::row_set::RowSet;
 use crate::operator::pattern::spec::{Condition, Expr};
 
@@ -84,19 +85,19 @@ impl Conditions {
         id
     }
 
-    /// The rows that each condition holds for.
-    pub(super) fn evaluate(&mut self, batch: &RecordBatch) -> Result<Vec<RowSet>> {
+    /// The rows that each condition holds for; for none of those on which one fails.
+    pub(super) fn evaluate(&mut self, batch: &RecordBatch, failures: &mut Failures) -> Result<Vec<RowSet>> {
         let plan = match self.plan.take() {
             Some(plan) => plan,
             None => Plan::new(&self.exprs, &self.known, &self.input)?,
         };
         let mut sets = vec![RowSet::Few(Vec::new()); self.exprs.len()];
         for id in &plan.plain {
-            let values = truth(&self.exprs[*id], batch)?;
+            let values = boolean(evaluate(&self.exprs[*id], batch, failures)?)?;
             sets[*id] = if values.true_count() == values.len() { RowSet::All } else { RowSet::Bits(values.values().clone()) };
         }
         for hashed in &plan.hashed {
-            hashed.evaluate(batch, &mut sets)?;
+            hashed.evaluate(batch, &mut sets, failures)?;
         }
         self.plan = Some(plan);
         Ok(sets)
@@ -146,7 +147,7 @@ impl Plan {
 }
 
 impl Hashed {
-    fn evaluate(&self, batch: &RecordBatch, sets: &mut [RowSet]) -> Result<()> {
+    fn evaluate(&self, batch: &RecordBatch, sets: &mut [RowSet], failures: &mut Failures) -> Result<()> {
         let column: &ArrayRef = batch.column(self.column);
         let encoded = self.converter.convert_columns(std::slice::from_ref(column))?;
         let mut rows: Vec<Vec<u32>> = vec![Vec::new(); self.asked.len()];
@@ -160,7 +161,7 @@ impl Hashed {
                 sets[*id] = RowSet::Few(match rest {
                     None => rows.clone(),
                     Some(Rest { shared: Some(shared), .. }) => rows.iter().copied().filter(|row| sets[*shared].contains(*row)).collect(),
-                    Some(Rest { expr, .. }) => holding(expr, batch, &rows)?,
+                    Some(Rest { expr, .. }) => holding(expr, batch, &rows, failures)?,
                 });
             }
         }
@@ -169,7 +170,7 @@ impl Hashed {
 }
 
 /// Those of `rows` that `expr` holds for.
-fn holding(expr: &Expr, batch: &RecordBatch, rows: &[u32]) -> Result<Vec<u32>> {
+fn holding(expr: &Expr, batch: &RecordBatch, rows: &[u32], failures: &mut Failures) -> Result<Vec<u32>> {
     let numbers = UInt32Array::from(rows.to_vec());
     let needed: Vec<usize> = collect_columns(expr).iter().map(Column::index).collect();
     let columns = batch.columns().iter().enumerate().map(|(at, column)| {
@@ -181,7 +182,9 @@ fn holding(expr: &Expr, batch: &RecordBatch, rows: &[u32]) -> Result<Vec<u32>> {
     });
     let fields: Vec<_> = batch.schema_ref().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
     let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-    let values = truth(expr, &RecordBatch::try_new(schema, columns.collect::<Result<_>>()?)?)?;
+    let mut own = Failures::default();
+    let values = boolean(evaluate(expr, &RecordBatch::try_new(schema, columns.collect::<Result<_>>()?)?, &mut own)?)?;
+    failures.absorb(own, rows);
     Ok(rows.iter().zip(values.values()).filter_map(|(row, holds)| holds.then_some(*row)).collect())
 }
 
@@ -249,12 +252,12 @@ mod tests {
             assert_eq!(conditions.add(expr), at);
             assert_eq!(conditions.add(expr), at, "the same expression once");
         }
-        let sets = conditions.evaluate(&batch).unwrap();
+        let sets = conditions.evaluate(&batch, &mut Failures::default()).unwrap();
         assert_eq!(conditions.plan.as_ref().unwrap().plain, [0], "all equalities are hashed");
         for (expr, set) in exprs.iter().zip(&sets) {
             let mut found = Vec::new();
             set.for_each(500, |row| found.push(row));
-            let expected: Vec<u32> = truth(expr, &batch).unwrap().values().set_indices_u32().collect();
+            let expected: Vec<u32> = crate::operator::pattern::bind::truth(expr, &batch).unwrap().values().set_indices_u32().collect();
             assert_eq!(found, expected, "{expr}");
             assert!(!expected.is_empty());
         }

@@ -6,13 +6,14 @@ use std::collections::HashMap;
 use ahash::RandomState;
 use arrow::array::{ArrayRef, AsArray, Int64Array, ListArray, RecordBatch, StringViewArray, UInt32Array, new_null_array};
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::{SortOptions, take_record_batch};
+use arrow::compute::{SortOptions, filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::operator::event_time::{micros, refuse_late, refuse_null_times};
+use crate::operator::expressions::Failures;
 use crate::operator::kept_mark::KeptMark;
 use crate::operator::keys::{KeyIndex, NullKeys};
 use crate::operator::pattern::PatternSpec;
@@ -125,6 +126,12 @@ impl Patterns {
         // What orders them is no part of the events.
         let events: Vec<usize> = (0..self.input.fields().len()).collect();
         let batch = &rows.project(&events)?;
+        let mut failures = Failures::default();
+        let sets = self.conditions.evaluate(batch, &mut failures)?;
+        if let Some(others) = out.refuse_failed(batch, &failures)? {
+            let times: Vec<i64> = times.iter().zip(others.values()).filter(|(_, kept)| *kept).map(|(time, _)| *time).collect();
+            return self.look_at(&filter_record_batch(rows, &others)?, &times, out);
+        }
         let keys: Vec<ArrayRef> = self.keys.iter().map(|key| batch.column(*key).clone()).collect();
         let mut slots = Vec::new();
         self.index.intern(&keys, batch.num_rows(), &mut slots)?;
@@ -135,7 +142,6 @@ impl Patterns {
             *number += 1;
             numbers.push(*number);
         }
-        let sets = self.conditions.evaluate(batch)?;
         self.kept.begin(batch);
         let rows = Rows { batch, times, slots: &slots, numbers: &numbers, sets: &sets };
         let (mut found, mut overflowed, mut emitted) = (Vec::new(), Vec::new(), Vec::new());
@@ -154,8 +160,6 @@ impl Patterns {
         self.emit(found, out)?;
         self.tell(overflowed, out)?;
         self.kept.end()?;
-        slots.sort_unstable();
-        slots.dedup();
         self.forget_keys(&slots);
         Ok(())
     }
@@ -207,8 +211,6 @@ impl Patterns {
         emitted.into_iter().for_each(|batch| out.emit(batch));
         self.emit(found, out)?;
         self.tell(overflowed, out)?;
-        slots.sort_unstable();
-        slots.dedup();
         self.forget_keys(&slots);
         Ok(())
     }
