@@ -65,6 +65,23 @@ pub(super) struct Shared<'a> {
     pub(super) emitted: &'a mut Vec<RecordBatch>,
 }
 
+/// What executors bring about: gathered over all of them, then handed on by the operator.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub(super) found: Vec<Found>,
+    pub(super) overflowed: Vec<Overflowed>,
+    /// Rows that an executor has made itself.
+    pub(super) emitted: Vec<RecordBatch>,
+}
+
+impl Outcome {
+    /// What an executor works with, whose outcome is gathered here.
+    pub(super) fn shared<'a>(&'a mut self, kept: &'a mut KeptRows, timers: &'a mut Timers, holders: &'a mut Vec<u32>) -> Shared<'a> {
+        let Outcome { found, overflowed, emitted } = self;
+        Shared { kept, timers, holders, found, overflowed, emitted }
+    }
+}
+
 impl Shared<'_> {
     /// A rule begins to hold state of a key.
     pub(super) fn hold(&mut self, slot: u32) {

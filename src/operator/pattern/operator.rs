@@ -19,7 +19,7 @@ use crate::operator::keys::{KeyIndex, NullKeys};
 use crate::operator::pattern::PatternSpec;
 use crate::operator::pattern::bind::{Emitter, int64s};
 use crate::operator::pattern::conditions::Conditions;
-use crate::operator::pattern::executor::{Executor, Found, Loaded, Overflowed, Rows, Saved, SavedEvents, Shared, What};
+use crate::operator::pattern::executor::{Executor, Found, Loaded, Outcome, Overflowed, Rows, Saved, SavedEvents, What};
 use crate::operator::pattern::kept_rows::{Handle, KeptRows, NO_ROW};
 use crate::operator::pattern::spec::{Find, Order, Overflow, Rule};
 use crate::operator::pattern::timers::Timers;
@@ -144,21 +144,12 @@ impl Patterns {
         }
         self.kept.begin(batch);
         let rows = Rows { batch, times, slots: &slots, numbers: &numbers, sets: &sets };
-        let (mut found, mut overflowed, mut emitted) = (Vec::new(), Vec::new(), Vec::new());
+        let mut outcome = Outcome::default();
         for rule in &mut self.rules {
-            let mut shared = Shared {
-                kept: &mut self.kept,
-                timers: &mut self.timers,
-                holders: &mut self.holders,
-                found: &mut found,
-                overflowed: &mut overflowed,
-                emitted: &mut emitted,
-            };
+            let mut shared = outcome.shared(&mut self.kept, &mut self.timers, &mut self.holders);
             rule.executor.on_rows(&rows, &mut shared)?;
         }
-        emitted.into_iter().for_each(|batch| out.emit(batch));
-        self.emit(found, out)?;
-        self.tell(overflowed, out)?;
+        self.hand_on(outcome, out)?;
         self.kept.end()?;
         self.forget_keys(&slots);
         Ok(())
@@ -174,7 +165,7 @@ impl Patterns {
 
     /// Lets what is due happen.
     fn look_at_timers(&mut self, now: i64, out: &mut Output) -> Result<()> {
-        let (mut found, mut overflowed, mut emitted) = (Vec::new(), Vec::new(), Vec::new());
+        let mut outcome = Outcome::default();
         let mut slots = Vec::new();
         loop {
             let due = self.timers.due(now);
@@ -182,35 +173,19 @@ impl Patterns {
                 break;
             }
             for timer in due {
-                let mut shared = Shared {
-                    kept: &mut self.kept,
-                    timers: &mut self.timers,
-                    holders: &mut self.holders,
-                    found: &mut found,
-                    overflowed: &mut overflowed,
-                    emitted: &mut emitted,
-                };
+                let mut shared = outcome.shared(&mut self.kept, &mut self.timers, &mut self.holders);
                 self.rules[timer.rule as usize].executor.on_timer(timer.slot, now, &mut shared)?;
                 slots.push(timer.slot);
             }
         }
         if now == i64::MAX {
             for rule in &mut self.rules {
-                let mut shared = Shared {
-                    kept: &mut self.kept,
-                    timers: &mut self.timers,
-                    holders: &mut self.holders,
-                    found: &mut found,
-                    overflowed: &mut overflowed,
-                    emitted: &mut emitted,
-                };
+                let mut shared = outcome.shared(&mut self.kept, &mut self.timers, &mut self.holders);
                 slots.extend(rule.executor.slots());
                 rule.executor.at_end(&mut shared)?;
             }
         }
-        emitted.into_iter().for_each(|batch| out.emit(batch));
-        self.emit(found, out)?;
-        self.tell(overflowed, out)?;
+        self.hand_on(outcome, out)?;
         self.forget_keys(&slots);
         Ok(())
     }
@@ -226,6 +201,14 @@ impl Patterns {
                 self.numbers[*slot as usize] = 0;
             }
         }
+    }
+
+    /// Emits and tells what the executors have brought about.
+    fn hand_on(&mut self, outcome: Outcome, out: &mut Output) -> Result<()> {
+        let Outcome { found, overflowed, emitted } = outcome;
+        emitted.into_iter().for_each(|batch| out.emit(batch));
+        self.emit(found, out)?;
+        self.tell(overflowed, out)
     }
 
     /// Emits what was found, by rule, in order of time.
@@ -348,14 +331,9 @@ impl Patterns {
                 self.numbers[*slot as usize] = counts.value(row) as u64;
                 let words: Int64Array = states.value(row).as_primitive::<Int64Type>().clone();
                 let of_key: Vec<Handle> = (0..).map_while(|number| events.get(&(*slot, number)).copied()).collect();
-                let mut shared = Shared {
-                    kept: &mut self.kept,
-                    timers: &mut self.timers,
-                    holders: &mut self.holders,
-                    found: &mut Vec::new(),
-                    overflowed: &mut Vec::new(),
-                    emitted: &mut Vec::new(),
-                };
+                // Nothing comes of putting state back.
+                let mut outcome = Outcome::default();
+                let mut shared = outcome.shared(&mut self.kept, &mut self.timers, &mut self.holders);
                 rule.executor.load(*slot, &mut Loaded { words: words.values().iter(), events: &of_key }, &mut shared)?;
             }
         }
