@@ -5,6 +5,7 @@
 //! everything after it, on every output. Read `graph.rs` first, then `task.rs`.
 
 pub mod align;
+pub mod build;
 pub mod chain;
 pub mod channel;
 pub mod confirmed;
@@ -18,10 +19,12 @@ pub mod layout;
 pub mod live;
 pub mod message;
 pub mod pipeline;
+pub mod restored;
 pub mod scan;
 pub mod source_task;
 pub mod state_limit;
 pub mod task;
+pub mod threads;
 
 #[cfg(test)]
 mod tests;
