@@ -213,8 +213,9 @@ impl Run {
     }
 
     fn prepare(&mut self, epoch: u64) -> Vec<Prepared> {
-        let prepared = self.writers.iter_mut().filter_map(|writer| writer.prepare(epoch).unwrap());
+        let prepared: Vec<_> = self.writers.iter_mut().filter_map(|writer| writer.prepare(epoch).unwrap()).collect();
+        self.sink.settle(epoch).unwrap();
         // As a manifest would keep it.
-        prepared.map(|p| serde_json::from_str(&serde_json::to_string(&p).unwrap()).unwrap()).collect()
+        prepared.into_iter().map(|p| serde_json::from_str(&serde_json::to_string(&p).unwrap()).unwrap()).collect()
     }
 }

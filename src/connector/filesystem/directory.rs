@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  write            .part-0.open            being written
-//!  prepare(7)       .part-0-7.jsonl         synced, hidden
+//!  prepare(7)       .part-0-7.jsonl         whole, hidden
+//!  settle           .part-0-7.jsonl         durable
 //!  commit(7)        part-0-7.jsonl          visible
 //! ```
 
@@ -10,13 +11,13 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 
-use super::part::{Part, PartFormat, names_in, remove, sync_dir};
+use super::part::{Part, PartFormat, Unsynced, names_in, remove, sync_dir};
 use super::{NAME, failed};
 use crate::connector::{Prepared, Sink, Writer};
 use crate::error::{Error, Result};
 use crate::state::StateHandles;
 
-/// What a writer made durable for an epoch.
+/// What a writer has ready for an epoch.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 struct PreparedPart {
     epoch: u64,
@@ -30,12 +31,13 @@ pub struct DirectorySink {
     written: String,
     dir: PathBuf,
     format: PartFormat,
+    unsynced: Unsynced,
 }
 
 impl DirectorySink {
     /// A sink into `dir`; touches nothing.
     pub fn new(written: String, dir: PathBuf, format: PartFormat) -> Self {
-        DirectorySink { written, dir, format }
+        DirectorySink { written, dir, format, unsynced: Unsynced::default() }
     }
 
     /// The epoch of a part file of ours, hidden or visible.
@@ -74,7 +76,12 @@ impl Sink for DirectorySink {
     }
 
     fn open(&self, task: usize, _state: &mut StateHandles) -> Result<Box<dyn Writer>> {
-        Ok(Box::new(DirectoryWriter { dir: self.dir.clone(), format: self.format.clone(), task, part: None }))
+        let (dir, format, unsynced) = (self.dir.clone(), self.format.clone(), self.unsynced.clone());
+        Ok(Box::new(DirectoryWriter { dir, format, task, part: None, unsynced }))
+    }
+
+    fn settle(&self, _epoch: u64) -> Result<()> {
+        self.unsynced.sync(&self.dir)
     }
 
     fn commit(&self, _epoch: u64, prepared: &[Prepared]) -> Result<()> {
@@ -109,6 +116,7 @@ struct DirectoryWriter {
     task: usize,
     /// The file of this epoch; begun with its first row.
     part: Option<Part>,
+    unsynced: Unsynced,
 }
 
 impl DirectoryWriter {
@@ -129,11 +137,10 @@ impl Writer for DirectoryWriter {
         let file = match self.part.take() {
             None => None,
             Some(part) => {
-                part.finish()?;
+                part.finish(&self.unsynced)?;
                 let name = format!("part-{}-{epoch}.{}", self.task, self.format.extension());
                 let from = self.open_path();
                 std::fs::rename(&from, self.dir.join(format!(".{name}"))).map_err(|e| failed("renaming", &from, e))?;
-                sync_dir(&self.dir)?;
                 Some(name)
             }
         };

@@ -3,18 +3,20 @@
 //! ```text
 //!  source   path = file | glob | directory | -        each file a partition, or all files one after the other
 //!           location.rs ─▶ source.rs ─▶ line_reader.rs │ parquet_reader.rs │ stdin_reader.rs
-//!  sink     a path with an extension   one_file.rs    hidden part per task, renamed over the path at the end
+//!  sink     a path with an extension   one_file.rs    hidden, renamed over the path at the end (parquet: one_parquet.rs)
 //!           a path without one         directory.rs   a part file per task and epoch, renamed at commit
 //!           -                          stdout.rs
 //! ```
 //! Always holds: a position names whole records handed over; no output file is visible before its epoch is committed,
 //! and what is committed was synced before. Read `source.rs` and `sink.rs` first.
 
+mod append_file;
 mod directory;
 mod line_reader;
 mod lines;
 mod location;
 mod one_file;
+mod one_parquet;
 mod options;
 mod parquet_reader;
 mod part;

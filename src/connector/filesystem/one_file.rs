@@ -1,52 +1,74 @@
-//! One file, for pipelines that end: it takes its name when all rows are in it.
+//! One file of lines, for pipelines that end: it takes its name when all rows are in it.
 //!
 //! ```text
-//!  write, prepare   .out.jsonl.part-0-0  .out.jsonl.part-1-0    hidden parts per task; a checkpoint notes synced lengths
-//!  restore          each part is cut to its noted length
-//!  finish           all parts are joined in the order of tasks and renamed to out.jsonl
+//!  write      .out.jsonl.part    hidden; all tasks append to it, in pieces of whole records
+//!  prepare    ─┬─ the length is noted ────────────────────────────────────────┬─▶ appended
+//!              └─ what a task writes behind the barrier is held back until … ─┘   the last task has come to it
+//!  restore    cut to the noted length
+//!  finish     out.jsonl          renamed
 //! ```
-//! Until then the path keeps what an earlier run left there. Parquet files cannot be cut: there each task begins a new
-//! part after every checkpoint, a checkpoint notes how many are whole, and `finish` copies their rows.
+//! Until then the path keeps what an earlier run left there.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parking_lot::Mutex;
 
-use super::part::{BytesPart, ParquetPart, PartFormat, names_in, remove, sync_dir};
+use super::append_file::{AppendFile, ToSync};
+use super::part::{PartFormat, WRITE_BYTES, sync_dir};
 use super::{NAME, failed};
 use crate::connector::{Prepared, Sink, Writer};
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Result};
+use crate::format::Encoder;
 use crate::state::StateHandles;
-
-/// What a checkpoint knows of the parts: task to bytes (lines) or to whole parts (parquet).
-type Lengths = BTreeMap<usize, u64>;
 
 /// A single file.
 #[derive(Debug)]
 pub struct OneFileSink {
     written: String,
     format: PartFormat,
-    parts: Parts,
-    /// What each task noted last. Every checkpoint notes all of it, since tasks that have ended, or that this run does
-    /// not have any more, note nothing themselves.
-    lengths: Arc<Mutex<Lengths>>,
+    path: PathBuf,
+    dir: PathBuf,
+    /// Where rows go until the end.
+    hidden: PathBuf,
+    /// The file of this run.
+    growing: Mutex<Option<Arc<Mutex<Growing>>>>,
 }
 
 impl OneFileSink {
     /// A sink into the file `path`; touches nothing.
     pub fn new(written: String, path: PathBuf, format: PartFormat) -> Self {
-        let dir = match path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        OneFileSink { written, format, parts: Parts { path, dir, prefix: format!(".{name}.part-") }, lengths: Arc::default() }
+        let (dir, name) = dir_and_name(&path);
+        let hidden = dir.join(format!(".{name}.part"));
+        OneFileSink { written, format, path, dir, hidden, growing: Mutex::default() }
+    }
+
+    /// The length to go on from; `None` = afresh.
+    fn restored_length(&self, restored: Option<&[Prepared]>) -> Result<Option<u64>> {
+        let Some(prepared) = restored else { return Ok(None) };
+        let noted = prepared.iter().map(|prepared| Noted::from(prepared).map(|noted| noted.length)).collect::<Result<Vec<_>>>()?;
+        if !self.hidden.exists() && self.path.exists() {
+            let whole = self.path.metadata().map_err(|e| failed("looking at", &self.path, e))?.len();
+            // The run was cut short after `finish` had named the file.
+            if noted.iter().max().is_none_or(|length| *length == whole) {
+                std::fs::rename(&self.path, &self.hidden).map_err(|e| failed("renaming", &self.path, e))?;
+                sync_dir(&self.dir)?;
+            }
+        }
+        let found = self.hidden.metadata().map_err(|e| lost(&self.hidden, e))?.len();
+        // The last task to come to the barrier knows best. All may have ended before it: then all that is there stays.
+        let length = noted.into_iter().max().unwrap_or(found);
+        if found < length {
+            let text = format!("'{}' is shorter than the {length} bytes that the checkpoint notes", self.hidden.display());
+            return Err(Error::corrupt(text));
+        }
+        Ok(Some(length))
+    }
+
+    fn growing(&self) -> Result<Arc<Mutex<Growing>>> {
+        self.growing.lock().clone().ok_or_else(|| Error::bug(format!("'{}' is written before it was opened", self.written)))
     }
 }
 
@@ -60,31 +82,27 @@ impl Sink for OneFileSink {
     }
 
     fn start(&self, restored: Option<&[Prepared]>) -> Result<()> {
-        std::fs::create_dir_all(&self.parts.dir).map_err(|e| failed("making the directory", &self.parts.dir, e))?;
-        let mut lengths = Lengths::new();
-        let noted = restored.unwrap_or_default().iter().map(Noted::from).collect::<Result<Vec<_>>>()?;
-        lengths.extend(noted.iter().flat_map(|noted| &noted.others));
-        // What a task says of itself stands: the others may have seen it go on since.
-        lengths.extend(noted.iter().map(|noted| (noted.task, noted.length)));
-        if self.format.is_parquet() {
-            self.parts.keep_whole(&mut lengths)?
-        } else {
-            self.parts.keep_bytes(&mut lengths)?
+        std::fs::create_dir_all(&self.dir).map_err(|e| failed("making the directory", &self.dir, e))?;
+        let length = self.restored_length(restored)?.unwrap_or(0);
+        let mut file = AppendFile::open(&self.hidden, length)?;
+        if length == 0 {
+            file.append(&self.format.encoder()?.file_header())?;
         }
-        *self.lengths.lock() = lengths;
+        sync_dir(&self.dir)?;
+        *self.growing.lock() = Some(Arc::new(Mutex::new(Growing::new(file))));
         Ok(())
     }
 
     fn open(&self, task: usize, _state: &mut StateHandles) -> Result<Box<dyn Writer>> {
-        let length = self.lengths.lock().get(&task).copied().unwrap_or(0);
-        let (parts, lengths) = (self.parts.clone(), self.lengths.clone());
-        if self.format.is_parquet() {
-            return Ok(Box::new(ParquetWriter { parts, lengths, task, format: self.format.clone(), whole: length, part: None }));
-        }
-        // One header is enough: the parts are joined.
-        let part = BytesPart::open(&parts.at(task, 0), length, self.format.encoder()?, task == 0)?;
-        sync_dir(&parts.dir)?;
-        Ok(Box::new(BytesWriter { lengths, task, part }))
+        let growing = self.growing()?;
+        growing.lock().tasks += 1;
+        Ok(Box::new(OneFileWriter { growing, task, encoder: self.format.encoder()?, buffer: Vec::new() }))
+    }
+
+    fn settle(&self, _epoch: u64) -> Result<()> {
+        let to_sync = self.growing()?.lock().to_sync()?;
+        // The tasks write on meanwhile.
+        to_sync.sync()
     }
 
     fn commit(&self, _epoch: u64, _prepared: &[Prepared]) -> Result<()> {
@@ -93,203 +111,142 @@ impl Sink for OneFileSink {
     }
 
     fn finish(&self) -> Result<()> {
-        let parts = self.parts.found()?;
-        let whole = if self.format.is_parquet() { self.parts.join_rows(&parts, &self.format)? } else { self.parts.join_bytes(&parts)? };
-        std::fs::rename(&whole, &self.parts.path).map_err(|e| failed("renaming", &whole, e))?;
-        sync_dir(&self.parts.dir)?;
-        for (task, number) in parts {
-            remove(&self.parts.at(task, number))?;
-        }
-        Ok(())
-    }
-
-    fn check_unbounded(&self) -> Result<()> {
-        Err(Error::input(format!(
-            "'path'='{}' is one file, and this pipeline never ends; name a directory ('{}') to get a part file per checkpoint",
-            self.written,
-            Path::new(&self.written).with_extension("").display()
-        )))
-    }
-}
-
-/// Where the file and its hidden parts are.
-#[derive(Debug, Clone)]
-struct Parts {
-    path: PathBuf,
-    dir: PathBuf,
-    /// What the names of the parts begin with.
-    prefix: String,
-}
-
-impl Parts {
-    /// Path of a part.
-    fn at(&self, task: usize, number: u64) -> PathBuf {
-        self.dir.join(format!("{}{task}-{number}", self.prefix))
-    }
-
-    /// The parts that are there, by task and number.
-    fn found(&self) -> Result<Vec<(usize, u64)>> {
-        let read = |name: &String| {
-            let (task, number) = name.strip_prefix(&self.prefix)?.split_once('-')?;
-            Some((task.parse().ok()?, number.parse().ok()?))
-        };
-        let mut found: Vec<_> = names_in(&self.dir)?.iter().filter_map(read).collect();
-        found.sort_unstable();
-        Ok(found)
-    }
-
-    /// Keeps what a checkpoint of lines noted; the parts are cut as they are opened.
-    fn keep_bytes(&self, lengths: &mut Lengths) -> Result<()> {
-        let sum: u64 = lengths.values().sum();
-        let missing = lengths.keys().any(|task| !self.at(*task, 0).exists());
-        if missing && self.path.metadata().is_ok_and(|file| file.len() == sum) {
-            self.take_back(lengths, sum)?;
-        }
-        for (task, number) in self.found()? {
-            if number > 0 || !lengths.contains_key(&task) {
-                remove(&self.at(task, number))?;
-            }
-        }
-        for (task, length) in lengths {
-            let path = self.at(*task, 0);
-            let file = File::options().write(true).open(&path).map_err(|e| lost(&path, e))?;
-            if file.metadata()?.len() < *length {
-                return Err(Error::corrupt(format!("'{}' is shorter than the {length} bytes that the checkpoint notes", path.display())));
-            }
-            file.set_len(*length).map_err(|e| failed("cutting", &path, e))?;
-        }
-        Ok(())
-    }
-
-    /// Keeps the whole parts that a checkpoint of parquet noted.
-    fn keep_whole(&self, lengths: &mut Lengths) -> Result<()> {
-        let first_missing = lengths.iter().flat_map(|(task, whole)| (0..*whole).map(|n| self.at(*task, n))).find(|path| !path.exists());
-        if let Some(missing) = first_missing {
-            if !self.path.exists() {
-                return Err(lost(&missing, io::ErrorKind::NotFound.into()));
-            }
-            self.take_back(lengths, 1)?;
-        }
-        for (task, number) in self.found()? {
-            if lengths.get(&task).is_none_or(|whole| number >= *whole) {
-                remove(&self.at(task, number))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The run was cut short after `finish` had named the file: it becomes a part again.
-    fn take_back(&self, lengths: &mut Lengths, length: u64) -> Result<()> {
-        for (task, number) in self.found()? {
-            remove(&self.at(task, number))?;
-        }
-        std::fs::rename(&self.path, self.at(0, 0)).map_err(|e| failed("renaming", &self.path, e))?;
-        *lengths = Lengths::from([(0, length)]);
+        std::fs::rename(&self.hidden, &self.path).map_err(|e| failed("renaming", &self.hidden, e))?;
         sync_dir(&self.dir)
     }
 
-    /// Appends all parts to the first, which then is the whole file. Repeated after a crash: parts are cut first.
-    fn join_bytes(&self, parts: &[(usize, u64)]) -> Result<PathBuf> {
-        let whole = self.at(0, 0);
-        let fault = |error| failed("writing", &whole, error);
-        let mut out = File::options().create(true).append(true).open(&whole).map_err(fault)?;
-        for (task, number) in parts.iter().filter(|part| **part != (0, 0)) {
-            let path = self.at(*task, *number);
-            let mut part = File::open(&path).map_err(|e| lost(&path, e))?;
-            io::copy(&mut part, &mut out).map_err(fault)?;
-        }
-        out.sync_all().map_err(fault)?;
-        Ok(whole)
-    }
-
-    /// Copies the rows of all parts into one file.
-    fn join_rows(&self, parts: &[(usize, u64)], format: &PartFormat) -> Result<PathBuf> {
-        if let [(task, number)] = parts {
-            return Ok(self.at(*task, *number));
-        }
-        let whole = self.dir.join(format!("{}whole", self.prefix));
-        let mut out = ParquetPart::create(&whole, format.schema.clone())?;
-        for (task, number) in parts {
-            let path = self.at(*task, *number);
-            let file = File::open(&path).map_err(|e| lost(&path, e))?;
-            let fault = |error| Error::corrupt("not readable as parquet").because(error).at(Place::thing(path.display().to_string()));
-            for batch in ParquetRecordBatchReaderBuilder::try_new(file).and_then(|rows| rows.build()).map_err(fault)? {
-                out.write(&batch?.with_schema(format.schema.clone())?)?;
-            }
-        }
-        out.finish()?;
-        Ok(whole)
+    fn check_unbounded(&self) -> Result<()> {
+        Err(ends_only(&self.written))
     }
 }
 
-fn lost(path: &Path, error: io::Error) -> Error {
+/// Folder and name of a file.
+pub fn dir_and_name(path: &Path) -> (PathBuf, String) {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    (dir, path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
+}
+
+/// Why a pipeline that never ends cannot write one file.
+pub fn ends_only(written: &str) -> Error {
+    Error::input(format!(
+        "'path'='{written}' is one file, and this pipeline never ends; name a directory ('{}') to get a part file per checkpoint",
+        Path::new(written).with_extension("").display()
+    ))
+}
+
+/// A file that a checkpoint names cannot be opened.
+pub fn lost(path: &Path, error: std::io::Error) -> Error {
     Error::corrupt(format!("'{}' is named by the checkpoint and cannot be opened", path.display())).because(error)
 }
 
-/// What a task notes in a checkpoint.
+/// What a task notes in a checkpoint: the length that the file had when it came to the barrier, its own rows included.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Noted {
-    task: usize,
     length: u64,
-    /// What is known of the others.
-    others: Lengths,
 }
 
 impl Noted {
     fn from(prepared: &Prepared) -> Result<Self> {
         serde_json::from_value(prepared.0.clone())
-            .map_err(|e| Error::corrupt(format!("'{}' notes no length of a part", prepared.0)).because(e))
+            .map_err(|e| Error::corrupt(format!("'{}' notes no length of a file", prepared.0)).because(e))
     }
 }
 
-/// Notes that `task` has come to `length`.
-fn note(lengths: &Mutex<Lengths>, task: usize, length: u64) -> Prepared {
-    let mut lengths = lengths.lock();
-    lengths.insert(task, length);
-    Prepared(serde_json::json!(Noted { task, length, others: lengths.clone() }))
+/// The file that all tasks append to.
+#[derive(Debug)]
+struct Growing {
+    file: AppendFile,
+    /// Tasks that write to it.
+    tasks: usize,
+    /// Those that have come to the barrier under way.
+    at_barrier: BTreeSet<usize>,
+    /// What these have written since.
+    held: Vec<u8>,
+    /// A fault that could not be told when it came up.
+    fault: Option<Error>,
 }
 
-struct BytesWriter {
-    lengths: Arc<Mutex<Lengths>>,
+impl Growing {
+    fn new(file: AppendFile) -> Self {
+        Growing { file, tasks: 0, at_barrier: BTreeSet::new(), held: Vec::new(), fault: None }
+    }
+
+    /// Takes whole records of a task.
+    fn take(&mut self, task: usize, records: &mut Vec<u8>) -> Result<()> {
+        self.fault.take().map_or(Ok(()), Err)?;
+        if self.at_barrier.contains(&task) {
+            self.held.append(records);
+            return Ok(());
+        }
+        self.file.append(records)?;
+        records.clear();
+        Ok(())
+    }
+
+    /// A task has come to the barrier, or to its end.
+    fn barrier(&mut self, task: usize) -> Result<Noted> {
+        self.at_barrier.insert(task);
+        let noted = Noted { length: self.file.length() };
+        self.release()?;
+        Ok(noted)
+    }
+
+    /// Appends what was held back if all tasks have come to the barrier.
+    fn release(&mut self) -> Result<()> {
+        if self.at_barrier.len() < self.tasks {
+            return Ok(());
+        }
+        self.at_barrier.clear();
+        let held = std::mem::take(&mut self.held);
+        self.file.append(&held)
+    }
+
+    /// A task is gone: nobody waits for it.
+    fn gone(&mut self, task: usize) {
+        self.tasks -= 1;
+        self.at_barrier.remove(&task);
+        if let Err(fault) = self.release() {
+            self.fault = Some(fault);
+        }
+    }
+
+    /// What makes the bytes so far durable.
+    fn to_sync(&mut self) -> Result<ToSync> {
+        self.fault.take().map_or(Ok(()), Err)?;
+        self.file.to_sync()
+    }
+}
+
+struct OneFileWriter {
+    growing: Arc<Mutex<Growing>>,
     task: usize,
-    part: BytesPart,
+    encoder: Box<dyn Encoder>,
+    /// Encoded, not handed to the file yet.
+    buffer: Vec<u8>,
 }
 
-impl Writer for BytesWriter {
+impl Writer for OneFileWriter {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.part.write(batch)
+        self.encoder.encode(batch, &mut self.buffer)?;
+        if self.buffer.len() < WRITE_BYTES {
+            return Ok(());
+        }
+        self.growing.lock().take(self.task, &mut self.buffer)
     }
 
     fn prepare(&mut self, _epoch: u64) -> Result<Option<Prepared>> {
-        Ok(Some(note(&self.lengths, self.task, self.part.sync()?)))
+        let mut growing = self.growing.lock();
+        growing.take(self.task, &mut self.buffer)?;
+        Ok(Some(Prepared(serde_json::json!(growing.barrier(self.task)?))))
     }
 }
 
-struct ParquetWriter {
-    parts: Parts,
-    lengths: Arc<Mutex<Lengths>>,
-    task: usize,
-    format: PartFormat,
-    /// Parts that are whole.
-    whole: u64,
-    /// The part under way, begun with its first row.
-    part: Option<ParquetPart>,
-}
-
-impl Writer for ParquetWriter {
-    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        if self.part.is_none() {
-            self.part = Some(ParquetPart::create(&self.parts.at(self.task, self.whole), self.format.schema.clone())?);
-        }
-        self.part.as_mut().map_or(Ok(()), |part| part.write(batch))
-    }
-
-    fn prepare(&mut self, _epoch: u64) -> Result<Option<Prepared>> {
-        if let Some(part) = self.part.take() {
-            part.finish()?;
-            self.whole += 1;
-            sync_dir(&self.parts.dir)?;
-        }
-        Ok(Some(note(&self.lengths, self.task, self.whole)))
+impl Drop for OneFileWriter {
+    fn drop(&mut self) {
+        self.growing.lock().gone(self.task);
     }
 }

@@ -1,21 +1,23 @@
-//! A file while it is being written: rows go in, bytes gather, `sync` makes them durable.
+//! A file while it is being written: rows go in, bytes gather; what is written waits to be made durable.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::WriterProperties;
+use parking_lot::Mutex;
 
+use super::append_file::{AppendFile, ToSync};
 use super::{PARQUET, failed};
 use crate::error::{Error, Result};
 use crate::format::{Encoder, FormatConfig, METADATA_FROM};
 
 /// Bytes gathered before they are written.
-const WRITE_BYTES: usize = 1 << 20;
+pub const WRITE_BYTES: usize = 1 << 20;
 
 /// Format and columns of a sink's files.
 #[derive(Debug, Clone)]
@@ -76,7 +78,8 @@ impl Part {
         if format.is_parquet() {
             Ok(Part::Parquet(Box::new(ParquetPart::create(path, format.schema.clone())?)))
         } else {
-            Ok(Part::Bytes(BytesPart::open(path, 0, format.encoder()?, true)?))
+            let encoder = format.encoder()?;
+            Ok(Part::Bytes(BytesPart { file: AppendFile::open(path, 0)?, buffer: encoder.file_header(), encoder }))
         }
     }
 
@@ -88,57 +91,58 @@ impl Part {
         }
     }
 
-    /// Ends the file; it is durable then, but for its name.
-    pub fn finish(self) -> Result<()> {
+    /// Ends the file: all of it is written, and durable once `unsynced` has been synced.
+    pub fn finish(self, unsynced: &Unsynced) -> Result<()> {
         match self {
-            Part::Bytes(mut part) => part.sync().map(drop),
-            Part::Parquet(part) => part.finish(),
+            Part::Bytes(mut part) => {
+                part.flush()?;
+                unsynced.push(part.file.to_sync()?);
+                Ok(())
+            }
+            Part::Parquet(part) => part.finish(unsynced),
         }
     }
 }
 
-/// A file of encoded records that only grows.
+/// Files of a sink that are written and not durable yet. Tasks leave them here at a barrier and go on; the checkpoint
+/// waits for the disk instead (`Sink::settle`).
+#[derive(Debug, Clone, Default)]
+pub struct Unsynced {
+    files: Arc<Mutex<Vec<ToSync>>>,
+}
+
+impl Unsynced {
+    fn push(&self, file: ToSync) {
+        self.files.lock().push(file);
+    }
+
+    /// Makes all of them durable, and with them the names in `dir`.
+    pub fn sync(&self, dir: &Path) -> Result<()> {
+        let files = std::mem::take(&mut *self.files.lock());
+        if files.is_empty() {
+            return Ok(());
+        }
+        files.into_iter().try_for_each(ToSync::sync)?;
+        sync_dir(dir)
+    }
+}
+
+/// A file of encoded records.
 pub struct BytesPart {
-    path: PathBuf,
-    file: File,
+    file: AppendFile,
     encoder: Box<dyn Encoder>,
     /// Encoded, not written yet.
     buffer: Vec<u8>,
-    /// Bytes written.
-    length: u64,
 }
 
 impl BytesPart {
-    /// Opens the file, cut to `length`; an empty one gets the format's header if `header` says so.
-    pub fn open(path: &Path, length: u64, encoder: Box<dyn Encoder>, header: bool) -> Result<Self> {
-        let fault = |error| failed("writing", path, error);
-        let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(fault)?;
-        let found = file.metadata().map_err(fault)?.len();
-        if found < length {
-            return Err(Error::corrupt(format!("'{}' has {found} bytes, but the checkpoint left {length} there", path.display())));
-        }
-        file.set_len(length).map_err(fault)?;
-        file.seek(SeekFrom::End(0)).map_err(fault)?;
-        let buffer = if length == 0 && header { encoder.file_header() } else { Vec::new() };
-        Ok(BytesPart { path: path.to_owned(), file, encoder, buffer, length })
-    }
-
-    /// Takes rows.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.encoder.encode(batch, &mut self.buffer)?;
         if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Makes everything durable; returns the length.
-    pub fn sync(&mut self) -> Result<u64> {
-        self.flush()?;
-        self.file.sync_all().map_err(|e| failed("syncing", &self.path, e))?;
-        Ok(self.length)
-    }
-
     fn flush(&mut self) -> Result<()> {
-        self.file.write_all(&self.buffer).map_err(|e| failed("writing", &self.path, e))?;
-        self.length += self.buffer.len() as u64;
+        self.file.append(&self.buffer)?;
         self.buffer.clear();
         Ok(())
     }
@@ -164,10 +168,11 @@ impl ParquetPart {
         self.writer.write(batch).map_err(|e| parquet_failed(&self.path, e))
     }
 
-    /// Writes the footer and makes the file durable.
-    pub fn finish(self) -> Result<()> {
+    /// Writes the footer and leaves the file to be synced.
+    pub fn finish(self, unsynced: &Unsynced) -> Result<()> {
         let file = self.writer.into_inner().map_err(|e| parquet_failed(&self.path, e))?;
-        file.sync_all().map_err(|e| failed("syncing", &self.path, e))
+        unsynced.push(ToSync::new(self.path, file));
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The sink: which of the three ways of writing a path asks for.
+//! The sink: which of the ways of writing a path asks for.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::directory::DirectorySink;
 use super::location::Location;
 use super::one_file::OneFileSink;
+use super::one_parquet::OneParquetSink;
 use super::part::PartFormat;
 use super::stdout::StdoutSink;
 use crate::connector::Sink;
@@ -28,6 +29,8 @@ pub fn sink(location: &Location, format: PartFormat) -> Result<Arc<dyn Sink>> {
     let is_directory = written.ends_with('/') || path.extension().is_none() || Path::is_dir(path);
     if is_directory {
         Ok(Arc::new(DirectorySink::new(written.clone(), path.clone(), format)))
+    } else if format.is_parquet() {
+        Ok(Arc::new(OneParquetSink::new(written.clone(), path.clone(), format)))
     } else {
         Ok(Arc::new(OneFileSink::new(written.clone(), path.clone(), format)))
     }

@@ -7,11 +7,12 @@ use arrow::datatypes::Schema;
 
 use super::location::Location;
 use super::options::Files;
-use super::part::{ParquetPart, names_in};
+use super::part::{ParquetPart, Unsynced, names_in};
 use super::source::{FilesystemSource, MAX_OPEN_FILES};
-use crate::connector::Source as _;
 use crate::connector::contract::{Shows, check_sink, check_source, columns, rows, rows_of, sink_of, source_of};
 use crate::connector::registry::Environment;
+use crate::connector::{Sink, Source as _};
+use crate::state::StateHandles;
 
 fn source(dir: &Path, path: &str, files: Files, format: &str) -> FilesystemSource {
     let location = Location::new(path, dir).unwrap();
@@ -21,7 +22,7 @@ fn source(dir: &Path, path: &str, files: Files, format: &str) -> FilesystemSourc
 fn write_parquet(path: &Path, numbers: std::ops::Range<i64>) {
     let mut part = ParquetPart::create(path, Arc::new(Schema::new(columns()))).unwrap();
     part.write(&rows(numbers)).unwrap();
-    part.finish().unwrap();
+    part.finish(&Unsynced::default()).unwrap();
 }
 
 #[tokio::test]
@@ -97,6 +98,54 @@ fn sinks_keep_the_contract() {
             let left = names_in(&dir.path().join(if shows == Shows::AtEnd { "." } else { path })).unwrap();
             assert!(left.iter().all(|name| !name.starts_with('.')), "left behind: {left:?}");
         }
+    }
+}
+
+#[test]
+fn what_a_task_writes_behind_a_barrier_waits_for_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = Environment::new(dir.path(), dir.path().join(".eagre"), "test");
+    let sink = || sink_of(&[("connector", "filesystem"), ("path", "out.jsonl"), ("format", "json")], &env).unwrap();
+    let open = |sink: &dyn Sink, task| sink.open(task, &mut StateHandles::empty(task, 2)).unwrap();
+    // More than is gathered before it is written.
+    const MANY: i64 = 60_000;
+    let first = sink();
+    first.start(None).unwrap();
+    let (mut a, mut b) = (open(first.as_ref(), 0), open(first.as_ref(), 1));
+    a.write(&rows(0..10)).unwrap();
+    let mut prepared = vec![a.prepare(1).unwrap().unwrap()];
+    a.write(&rows(1_000_000..1_000_000 + MANY)).unwrap();
+    b.write(&rows(10..MANY)).unwrap();
+    prepared.push(b.prepare(1).unwrap().unwrap());
+    b.write(&rows(2_000_000..2_000_000 + MANY)).unwrap();
+    first.settle(1).unwrap();
+    drop((a, b));
+
+    // Killed, and gone on with: what came behind the barrier is not there any more.
+    let second = sink();
+    second.start(Some(&prepared)).unwrap();
+    let (mut a, mut b) = (open(second.as_ref(), 0), open(second.as_ref(), 1));
+    a.write(&rows(MANY..2 * MANY)).unwrap();
+    a.prepare(2).unwrap();
+    a.write(&rows(2 * MANY..3 * MANY)).unwrap();
+    // It has come to its end before the other has come to the barrier.
+    a.prepare(3).unwrap();
+    drop(a);
+    b.prepare(2).unwrap();
+    let last = b.prepare(3).unwrap().unwrap();
+    drop(b);
+
+    // All tasks had ended before the checkpoint: they say nothing.
+    for noted in [vec![last], vec![]] {
+        let again = sink();
+        again.start(Some(&noted)).unwrap();
+        again.settle(4).unwrap();
+        again.finish().unwrap();
+        let text = std::fs::read_to_string(dir.path().join("out.jsonl")).unwrap();
+        let number = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["n"].as_i64().unwrap();
+        let mut numbers: Vec<i64> = text.lines().map(number).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..3 * MANY).collect::<Vec<_>>());
     }
 }
 
