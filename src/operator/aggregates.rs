@@ -89,15 +89,20 @@ impl Accumulators {
         Ok(())
     }
 
+    /// The states of rows, each a group of its own; nothing is added.
+    pub fn states_of_rows(&self, arguments: &Arguments) -> Result<Vec<ArrayRef>> {
+        let mut columns = Vec::new();
+        for ((accumulator, fields), (arguments, filter)) in self.each.iter().zip(&arguments.each) {
+            columns.extend(as_declared(accumulator.convert_to_state(arguments, filter.as_ref())?, fields)?);
+        }
+        Ok(columns)
+    }
+
     /// The states of all groups; the accumulators are empty then.
     pub fn take_states(&mut self) -> Result<Vec<ArrayRef>> {
         let mut columns = Vec::new();
         for (accumulator, fields) in &mut self.each {
-            for (column, field) in accumulator.state(EmitTo::All)?.into_iter().zip(fields.iter()) {
-                // An accumulator may give a state another type than it declares (a list's element name, an offset's width).
-                let fits = column.data_type() == field.data_type();
-                columns.push(if fits { column } else { arrow::compute::cast(&column, field.data_type())? });
-            }
+            columns.extend(as_declared(accumulator.state(EmitTo::All)?, fields)?);
         }
         Ok(columns)
     }
@@ -111,6 +116,15 @@ impl Accumulators {
     pub fn bytes(&self) -> usize {
         self.each.iter().map(|(accumulator, _)| accumulator.size()).sum()
     }
+}
+
+/// An accumulator may give a state another type than it declares (a list's element name, an offset's width).
+fn as_declared(state: Vec<ArrayRef>, fields: &[FieldRef]) -> Result<Vec<ArrayRef>> {
+    let declared = state.into_iter().zip(fields).map(|(column, field)| {
+        let fits = column.data_type() == field.data_type();
+        if fits { Ok(column) } else { Ok(arrow::compute::cast(&column, field.data_type())?) }
+    });
+    declared.collect()
 }
 
 /// Arguments and filters of all aggregates over some rows.
@@ -141,6 +155,11 @@ impl Aggregates {
     /// Fields of all states, in order: what a state block holds after its keys.
     pub fn state_fields(&self) -> impl Iterator<Item = &FieldRef> {
         self.each.iter().flat_map(|aggregate| &aggregate.states)
+    }
+
+    /// Has every aggregate an accumulator for all groups at once? Only those turn rows into states cheaply.
+    pub fn are_vectorised(&self) -> bool {
+        self.each.iter().all(|aggregate| is_vectorised(&aggregate.function))
     }
 
     /// Accumulators without groups.
@@ -232,10 +251,14 @@ fn accumulator(function: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAc
     {
         return Ok(Box::new(CountDistinct::new(element.data_type())?));
     }
-    if function.groups_accumulator_supported() {
+    if is_vectorised(function) {
         return Ok(function.create_groups_accumulator()?);
     }
     Ok(one_per_group(function))
+}
+
+fn is_vectorised(function: &AggregateFunctionExpr) -> bool {
+    function.groups_accumulator_supported() && function.order_sensitivity() != AggregateOrderSensitivity::HardRequirement
 }
 
 fn one_per_group(function: &Arc<AggregateFunctionExpr>) -> Box<dyn GroupsAccumulator> {

@@ -90,6 +90,18 @@ impl GroupLayout {
         Ok(GroupTable { values, groups: 0, accumulators: self.aggregates.accumulators()?, numbers: Vec::new(), rows: None })
     }
 
+    /// Can rows be handed on as states of their own, without a table, at little cost?
+    pub fn passes_rows(&self) -> bool {
+        matches!(self.sets.as_slice(), [(_, None)]) && self.aggregates.are_vectorised()
+    }
+
+    /// Rows as keys and states, each row a group of its own: columns as in [`GroupLayout::state_schema`].
+    pub fn states_of_rows(&self, input: &Evaluated) -> Result<Vec<ArrayRef>> {
+        let mut columns = input.keys.clone();
+        columns.extend(self.aggregates.accumulators()?.states_of_rows(&input.arguments)?);
+        Ok(columns)
+    }
+
     /// One batch of states out of several, each group once.
     pub fn merge_states<'a>(&self, states: impl IntoIterator<Item = &'a RecordBatch>) -> Result<RecordBatch> {
         let mut table = self.table()?;
@@ -109,6 +121,11 @@ pub struct Evaluated {
 }
 
 impl Evaluated {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// The same of the given rows only.
     pub fn take(&self, rows: &arrow::array::UInt32Array) -> Result<Self> {
         let keys = arrow::compute::take_arrays(&self.keys, rows, None)?;

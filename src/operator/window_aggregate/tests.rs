@@ -291,6 +291,34 @@ fn rows_may_bring_their_windows() {
 }
 
 #[test]
+fn rows_that_are_groups_of_their_own_are_handed_on_as_they_come() {
+    let input = input();
+    let mut spec = count_sum(tumble(5));
+    spec.filters[1] = Some(Arc::new(BinaryExpr::new(col("v", &input).unwrap(), Op::NotEq, lit(2_i64))));
+    let lines = |rows: Vec<String>| batch(&input, &rows.iter().map(String::as_str).collect::<Vec<_>>());
+    let distinct = lines((0..40_000).map(|i| format!("{} key{i} {i}", i % 5)).collect());
+    let repeated =
+        |from: i64| lines((from..from + 50).map(|i| format!("{} {} {}", 4 + i % 9, ["a", "b", "NULL"][i as usize % 3], i % 4)).collect());
+    let end = Step::Mark(Watermark::MAX);
+    let steps = [Step::Rows(0, distinct), Step::Mark(Watermark(5 * SECOND)), Step::Rows(0, repeated(0)), Step::Rows(0, repeated(7)), end];
+    let (_, single) = run(&spec, &steps, Way::Whole);
+    assert_eq!(run(&TwoPhases::of(&spec), &steps, Way::Whole).1, single);
+
+    let mut partial = with_phase(&spec, Phase::Partial).open(&mut StateHandles::empty(0, 1)).unwrap();
+    let mut out = Output::default();
+    let mut emitted = |step: &Step| {
+        match step {
+            Step::Rows(input, rows) => partial.on_batch(*input, rows.clone(), &mut out).unwrap(),
+            Step::Mark(mark) => _ = partial.on_watermark(*mark, &mut out).unwrap(),
+            Step::Expect(_) => {}
+        }
+        out.take_batches().iter().map(RecordBatch::num_rows).sum::<usize>()
+    };
+    let late = 50 / 9 + 1;
+    assert_eq!(steps.each_ref().map(&mut emitted), [0, 40_000, 50 - late, 50 - late, 0], "gathered once, then each row by itself");
+}
+
+#[test]
 fn distinct_filter_and_other_types_of_aggregates() {
     let input = schema(&[
         ("ts", TIME),
