@@ -154,6 +154,27 @@ CREATE MATERIALIZED VIEW kept AS SELECT customer FROM orders;",
 }
 
 #[test]
+fn a_folder_that_was_renamed_is_told_where_its_state_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = dir.path().join("shop");
+    fs::create_dir_all(shop.join("queries")).unwrap();
+    fs::write(shop.join("orders.jsonl"), LINES).unwrap();
+    fs::write(shop.join("queries/a.sql"), format!("{ORDERS}CREATE MATERIALIZED VIEW kept AS SELECT customer FROM orders;")).unwrap();
+    let first = eagre(dir.path(), &["run", "shop"]);
+    assert_eq!(first.status.code(), Some(0), "{}", err(&first));
+    assert!(!err(&first).contains("has no state yet"), "{}", err(&first));
+    fs::rename(&shop, dir.path().join("market")).unwrap();
+    let moved = eagre(dir.path(), &["run", "market"]);
+    assert!(
+        err(&moved).contains("'market' has no state yet, but '.eagre' holds that of 'shop': if the folder was renamed, set 'name'"),
+        "{}",
+        err(&moved)
+    );
+    let again = eagre(dir.path(), &["run", "market"]);
+    assert!(!err(&again).contains("has no state yet"), "{}", err(&again));
+}
+
+#[test]
 fn check_warns_of_what_is_probably_not_meant() {
     let dir = folder(&[(
         "a.sql",

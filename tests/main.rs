@@ -22,5 +22,6 @@ mod queries;
 mod rabbitmq;
 mod refused;
 mod rules;
+mod s3;
 mod topics;
 mod workload;

@@ -98,6 +98,9 @@ const PROGRESS_FROM: Duration = Duration::from_secs(1);
 /// … so often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
+/// A second signal that comes sooner is the first one told twice: `timeout` signals the process and its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(200);
+
 /// Runs that end show how far they are, unless the line would stand between printed rows.
 fn shows_progress(engine: &Engine) -> bool {
     let prints = || engine.graph().nodes.iter().any(|node| matches!(&node.kind, NodeKind::Sink(sink) if sink.describe() == print::NAME));
@@ -122,7 +125,7 @@ pub async fn run(args: Args) -> Result<u8> {
     let project = args.project()?;
     let mut rules = RuleWatch::begin(&args.path, project.rules.clone());
     let mut engine = Engine::load(project)?;
-    for advice in engine.advice() {
+    for advice in engine.advice().into_iter().chain(engine.left_behind().await?) {
         tracing::warn!("{advice}");
     }
     // Doors first: a port that is taken is told before anything runs.
@@ -146,7 +149,7 @@ pub async fn run(args: Args) -> Result<u8> {
                 return match ended {
                     Ended::Finished => Ok(0),
                     // A bounded run cut short by the keyboard says so; a service that is told to stop has done its duty.
-                    Ended::Stopped if asked == Some(true) && !engine.is_unbounded() => {
+                    Ended::Stopped if asked.is_some_and(|(interrupted, _)| interrupted) && !engine.is_unbounded() => {
                         Err(Error::new(Kind::Interrupted, "interrupted before all input had been read; run it again to go on"))
                     }
                     Ended::Stopped => Ok(0),
@@ -174,8 +177,10 @@ pub async fn run(args: Args) -> Result<u8> {
             _ = terminate.recv() => false,
             _ = interrupt.recv() => true,
         };
-        if asked.replace(interrupted).is_some() {
-            return Err(Error::new(Kind::Interrupted, "interrupted twice: stopped without a last checkpoint"));
+        match asked {
+            Some((_, since)) if Instant::now().duration_since(since) < SAME_SIGNAL => continue,
+            Some(_) => return Err(Error::new(Kind::Interrupted, "interrupted twice: stopped without a last checkpoint")),
+            None => asked = Some((interrupted, Instant::now())),
         }
         tracing::info!("stopping behind a last checkpoint");
         stopper.stop();

@@ -25,7 +25,7 @@ use crate::dataflow::live::{LiveSink, publisher};
 use crate::dataflow::pipeline::{self, Restore, Stopper};
 use crate::error::{Error, Place, Result, did_you_mean};
 use crate::metrics::Metrics;
-use crate::project::{Project, RuleFile, Settings};
+use crate::project::{Project, RuleFile, SETTINGS_FILE, Settings};
 use crate::rules::form::RuleText;
 use crate::sql::catalog::{Catalog, Entry};
 use crate::sql::lower;
@@ -108,6 +108,20 @@ impl Engine {
             }));
         }
         advice
+    }
+
+    /// State of earlier runs that a start does not go on from, because the project went by another name then.
+    pub async fn left_behind(&self) -> Result<Option<String>> {
+        let names = self.project.earlier_names(&self.settings, &self.name);
+        if names.is_empty() || !self.checkpoints.list().await?.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(format!(
+            "'{}' has no state yet, but '{}' holds that of '{}': if the folder was renamed, set 'name' in {SETTINGS_FILE} to go on from it",
+            self.name,
+            self.settings.data_dir.display(),
+            names.join("', '")
+        )))
     }
 
     /// The project, as it was read.

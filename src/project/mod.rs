@@ -37,6 +37,9 @@ pub const RULES: &str = "rules";
 /// The folder of fixtures in a project folder.
 pub const TESTS: &str = "tests";
 
+/// The folder of a pipeline's checkpoints in its folder of the data directory.
+const CHECKPOINTS: &str = "checkpoints";
+
 /// Parts of a project that a later version reads: refused, rather than run as if they were not there.
 const LATER: [&str; 2] = ["contracts", "sagas"];
 
@@ -171,6 +174,20 @@ impl Project {
         }
     }
 
+    /// Names under which a project folder has been run before, other than `pipeline`: of a folder that was renamed, the
+    /// state is still there under its old name. A folder of SQL files is shared, and has no such names.
+    pub fn earlier_names(&self, settings: &Settings, pipeline: &str) -> Vec<String> {
+        if self.is_file {
+            return Vec::new();
+        }
+        // What cannot be listed has not been run.
+        let entries = std::fs::read_dir(self.data_dir(settings)).into_iter().flatten().filter_map(|entry| entry.ok());
+        let names = entries.filter(|entry| entry.path().join(CHECKPOINTS).is_dir()).map(|entry| entry.file_name());
+        let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).filter(|name| name != pipeline).collect();
+        names.sort();
+        names
+    }
+
     /// The data directory.
     pub fn data_dir(&self, settings: &Settings) -> PathBuf {
         self.base_dir.join(&settings.data_dir)
@@ -180,7 +197,7 @@ impl Project {
     pub fn checkpoint_dir(&self, settings: &Settings) -> Result<String> {
         let pipeline = self.pipeline(settings)?;
         Ok(match &settings.checkpoint_dir {
-            None => self.data_dir(settings).join(pipeline).join("checkpoints").display().to_string(),
+            None => self.data_dir(settings).join(pipeline).join(CHECKPOINTS).display().to_string(),
             Some(url) if url.contains("://") => format!("{}/{pipeline}", url.trim_end_matches('/')),
             Some(dir) => self.base_dir.join(dir).join(pipeline).display().to_string(),
         })

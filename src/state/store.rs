@@ -167,8 +167,13 @@ fn cannot(what: &str, path: &Path, error: std::io::Error) -> Error {
     Error::failed(format!("cannot {what} {}{full}", path.display())).because(error)
 }
 
+/// Each layer of the client repeats what the one below says: the lowest is enough.
 fn object_error(what: &str, name: &str, error: object_store::Error) -> Error {
-    Error::unreachable(format!("cannot {what} {name} in the checkpoint store")).because(error)
+    let mut root: &dyn std::error::Error = &error;
+    while let Some(below) = root.source() {
+        root = below;
+    }
+    Error::unreachable(format!("cannot {what} {name} in the checkpoint store")).because(root.to_string())
 }
 
 #[cfg(test)]
