@@ -6,6 +6,7 @@ mod brokers;
 mod cases;
 mod cli;
 mod digests;
+mod disk;
 mod doors;
 mod events;
 mod fixtures;
