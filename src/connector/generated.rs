@@ -15,7 +15,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 
-use super::{Partition, Position, Read, Reader, Source};
+use super::{History, Partition, Position, Read, Reader, Source};
 use crate::error::{Error, Result};
 use crate::format::{Chunk, Records};
 use crate::time::MICROS_PER_SECOND;
@@ -114,12 +114,7 @@ impl Source for GeneratedSource {
     }
 
     async fn open(&self, partition: &Partition, position: Option<&Position>) -> Result<Box<dyn Reader>> {
-        let next = match position {
-            None => 0,
-            Some(position) => {
-                position.0["next"].as_u64().ok_or_else(|| Error::corrupt(format!("'{}' is no position among made rows", position.0)))?
-            }
-        };
+        let next = position.map_or(Ok(0), next_of)?;
         let mut reader = GeneratedReader {
             maker: self.maker.clone(),
             schedule: self.schedule,
@@ -132,6 +127,19 @@ impl Source for GeneratedSource {
         reader.first_micros = self.schedule.start_micros.unwrap_or_else(|| now_micros() - self.schedule.rate.after(reader.number(next)));
         Ok(Box::new(reader))
     }
+
+    /// Times that were taken from the clock are not made again.
+    fn replays(&self) -> bool {
+        self.schedule.start_micros.is_some()
+    }
+
+    fn history(&self, _: &Partition, until: &Position) -> Result<History> {
+        Ok(History { first: None, end: next_of(until)? as i64 })
+    }
+}
+
+fn next_of(position: &Position) -> Result<u64> {
+    position.0["next"].as_u64().ok_or_else(|| Error::corrupt(format!("'{}' is no position among made rows", position.0)))
 }
 
 struct GeneratedReader {

@@ -13,6 +13,7 @@ pub mod datagen;
 pub mod feed;
 pub mod filesystem;
 mod generated;
+pub mod history;
 pub mod kafka;
 pub mod log;
 pub mod look;
@@ -34,7 +35,7 @@ use futures::future::BoxFuture;
 
 use self::transaction::TransactionGroup;
 use crate::change::Changes;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::Chunk;
 use crate::state::StateHandles;
 use arrow::array::RecordBatch;
@@ -102,10 +103,29 @@ pub trait Source: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// Can what was read be read once more: the same records, in the same order, under the same offsets?
+    fn replays(&self) -> bool {
+        false
+    }
+
+    /// All that a partition has brought before `until`. Asked of sources that replay.
+    fn history(&self, partition: &Partition, until: &Position) -> Result<History> {
+        Err(Error::bug(format!("{}: what came before {} cannot be read again", partition.name, until.0)))
+    }
+
     /// Total bytes to read, if known: for the progress line.
     fn size_bytes(&self) -> Option<u64> {
         None
     }
+}
+
+/// What a partition has brought so far.
+#[derive(Debug, Clone, PartialEq)]
+pub struct History {
+    /// Where its first record is that is still there; `None` = where a reader begins of its own accord.
+    pub first: Option<Position>,
+    /// Offset of the first record that does not belong to it.
+    pub end: i64,
 }
 
 /// Reads one partition.

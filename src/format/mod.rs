@@ -92,6 +92,19 @@ pub struct Framed {
     pub beside: Vec<(&'static str, ArrayRef)>,
 }
 
+impl Framed {
+    /// Keeps the records below offset `end`.
+    pub fn keep_before(&mut self, end: i64) {
+        let kept = self.offsets.partition_point(|offset| *offset < end);
+        self.values.truncate(kept);
+        self.offsets.truncate(kept);
+        self.timestamps.truncate(kept);
+        self.keys.truncate(kept);
+        self.headers.truncate(kept);
+        self.beside.iter_mut().for_each(|(_, column)| *column = column.slice(0, kept));
+    }
+}
+
 /// A record that could not be decoded.
 #[derive(Debug, Clone)]
 pub struct Rejected {

@@ -21,6 +21,8 @@ use super::registry::{ConfiguredSource, Environment, TableRequest};
 use crate::error::{Error, Result};
 use crate::format::{FormatConfig, Records};
 
+pub use source::FeedSource;
+
 /// The connector's name in `WITH`.
 pub const NAME: &str = "feed";
 
@@ -142,7 +144,7 @@ impl Inner {
 
 /// The source of a table with a feed in its place: what is fed is read as the records of the table would be.
 pub fn in_place_of(source: ConfiguredSource, table: &str, env: &Environment) -> ConfiguredSource {
-    ConfiguredSource { source: Arc::new(source::FeedSource::new(table, env.feeds.of(table), 1)), ..source }
+    ConfiguredSource { source: Arc::new(FeedSource::new(table, env.feeds.of(table), 1)), ..source }
 }
 
 /// The source that a table declares.
@@ -153,5 +155,5 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
     };
     let options: options::Options = super::options::parse(NAME, &request.options)?;
     let feed = env.feeds.of(request.table);
-    Ok(ConfiguredSource::new(Arc::new(source::FeedSource::new(request.table, feed, options.partitions)), format))
+    Ok(ConfiguredSource::new(Arc::new(FeedSource::new(request.table, feed, options.partitions)), format))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Fed, Feed, NAME};
-use crate::connector::{Partition, Position, Read, Reader, Source};
+use crate::connector::{History, Partition, Position, Read, Reader, Source};
 use crate::error::Result;
 use crate::format::Chunk;
 
@@ -56,6 +56,19 @@ impl Source for FeedSource {
         drop(inner);
         Ok(Box::new(FeedReader { feed: self.feed.clone(), partition: partition.index as usize, next }))
     }
+
+    fn replays(&self) -> bool {
+        self.feed.inner.lock().keeping
+    }
+
+    fn history(&self, _: &Partition, until: &Position) -> Result<History> {
+        Ok(History { first: None, end: offset_of(until.0.as_i64().unwrap_or(0)) })
+    }
+}
+
+/// A chunk counts as one record's worth of offsets apart from the next, whatever it holds.
+fn offset_of(chunk: i64) -> i64 {
+    chunk << 24
 }
 
 struct FeedReader {
@@ -84,8 +97,7 @@ impl FeedReader {
             Fed::Watermark(micros) => return Some(Read::Watermark(micros)),
         };
         let arrived_micros = chrono::Utc::now().timestamp_micros();
-        // A chunk counts as one record's worth of offsets apart from the next, whatever it holds.
-        let base_offset = (self.next as i64 - 1) << 24;
+        let base_offset = offset_of(self.next as i64 - 1);
         Some(Read::Chunk(Chunk { records, base_offset, arrived_micros }))
     }
 }

@@ -12,7 +12,7 @@ use super::options::Files;
 use super::parquet_reader::ParquetReader;
 use super::stdin_reader::StdinReader;
 use super::{NAME, PARQUET, failed};
-use crate::connector::{Partition, Position, Reader, Source};
+use crate::connector::{History, Partition, Position, Reader, Source};
 use crate::error::{Error, Result};
 
 /// Most files that are read side by side; each costs a descriptor and a chunk of memory.
@@ -109,6 +109,14 @@ impl Source for FilesystemSource {
         } else {
             Ok(Box::new(LineReader::open(files.to_vec(), position, self.chunk_bytes, self.headers)?))
         }
+    }
+
+    fn replays(&self) -> bool {
+        self.location != Location::Standard
+    }
+
+    fn history(&self, _: &Partition, until: &Position) -> Result<History> {
+        Ok(History { first: None, end: FilePosition::from(until)?.record })
     }
 
     fn size_bytes(&self) -> Option<u64> {

@@ -16,7 +16,7 @@ use super::options::{Bounded, KafkaOptions, OnGap, Startup, parse_offsets};
 use super::reader::{Gap, KafkaReader, Stand};
 use super::topics::Topics;
 use crate::connector::registry::Environment;
-use crate::connector::{Partition, Position, Reader, Source};
+use crate::connector::{History, Partition, Position, Reader, Source};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 
@@ -288,6 +288,16 @@ impl Source for KafkaSource {
     /// Of a partition that has appeared while we ran, or since, nothing may be missed.
     fn first_position(&self) -> Option<Position> {
         Some(Position(serde_json::json!(Stand { offset: FIRST, end: None })))
+    }
+
+    fn replays(&self) -> bool {
+        true
+    }
+
+    fn history(&self, _: &Partition, until: &Position) -> Result<History> {
+        let Stand { offset: end, .. } = serde_json::from_value(until.0.clone())
+            .map_err(|e| Error::corrupt(format!("{} is no place in {}", until.0, self.plan.topics.describe())).because(e))?;
+        Ok(History { first: Some(Position(serde_json::json!(Stand { offset: FIRST, end: Some(end) }))), end })
     }
 }
 

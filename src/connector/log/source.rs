@@ -8,8 +8,8 @@ use super::options::{Bounded, LogOptions, Startup};
 use super::reader::{LogReader, Stand};
 use super::{NAME, topic};
 use crate::connector::registry::{Environment, LogHandle};
-use crate::connector::{Partition, Position, Reader, Source};
-use crate::error::{Error, Result};
+use crate::connector::{History, Partition, Position, Reader, Source};
+use crate::error::{Error, Place, Result};
 use crate::log::{Log, Topic};
 
 /// A topic to read.
@@ -103,8 +103,7 @@ impl Source for LogSource {
         let (log, topic) = self.topic()?;
         let stand = match position {
             Some(position) => {
-                let stand: Stand = serde_json::from_value(position.0.clone())
-                    .map_err(|e| Error::corrupt(format!("{}: {} is no position of a log reader", partition.name, position.0)).because(e))?;
+                let stand = stand(position).map_err(|e| e.at(Place::thing(&partition.name)))?;
                 log.verify_end(topic.name(), partition.index, stand.offset.max(stand.end.unwrap_or(0)))?;
                 stand
             }
@@ -120,10 +119,27 @@ impl Source for LogSource {
         true
     }
 
+    fn replays(&self) -> bool {
+        true
+    }
+
+    fn history(&self, partition: &Partition, until: &Position) -> Result<History> {
+        let end = stand(until)?.offset;
+        let (_, topic) = self.topic()?;
+        let first = Stand { offset: topic.start_offset(partition.index)?.min(end), end: Some(end) };
+        Ok(History { first: Some(Position(serde_json::json!(first))), end })
+    }
+
     fn size_bytes(&self) -> Option<u64> {
         let (_, topic) = self.bounded.then(|| self.topic().ok()).flatten()?;
         (0..topic.partitions()).map(|p| topic.size_bytes(p).ok()).sum()
     }
+}
+
+/// What a checkpoint has kept of a reader.
+fn stand(position: &Position) -> Result<Stand> {
+    serde_json::from_value(position.0.clone())
+        .map_err(|e| Error::corrupt(format!("{} is no position of a log reader", position.0)).because(e))
 }
 
 /// Reads `partition:0,offset:42;partition:1,offset:300`.
