@@ -1,12 +1,12 @@
-//! Throughput of rules, one task, from Arrow batches: `cargo bench --bench patterns`.
+//! Throughput of rules, one task, from Arrow batches: `cargo bench --bench patterns`. Making the batches is not counted.
 //!
 //! `count`: more than five payments of a customer within an hour, ten million payments of 100,000 customers. `thousand`:
 //! a thousand such rules with different constants over one stream. `doubling`: a pattern whose runs double with every
-//! event, which must stay within its bound.
+//! event, which must stay within its bound. `chain`: three steps, one after the other.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::{Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -15,12 +15,16 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{Column, binary, lit};
 use eagre::operator::pattern::PatternSpec;
-use eagre::operator::pattern::spec::{
-    Binding, Bounds, Compare, Condition, CountRule, Emission, Expr, Find, Inner, Link, Order, Rule, Sequence, Step, Times, bindings_schema,
-};
+use eagre::operator::pattern::binding::{Binding, Condition, Emission, Expr, bindings_schema};
+use eagre::operator::pattern::sequence::{Inner, Link, Sequence, Skip, Step, Times};
+use eagre::operator::pattern::spec::{Bounds, Compare, CountRule, Find, Order, Rule};
 use eagre::operator::{OperatorSpec, Output};
 use eagre::state::StateHandles;
 use eagre::time::{MICROS_PER_SECOND, Watermark};
+
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CHUNK: usize = 8192;
 const HOUR: i64 = 3_600 * MICROS_PER_SECOND;
@@ -74,8 +78,14 @@ fn spec(finds: Vec<Find>) -> PatternSpec {
     let emit = emission();
     let matched = emit.bindings[0].data_type(&schema(), 4).unwrap();
     let out = Schema::new(vec![Field::new("customer", DataType::Int64, true), Field::new("events", matched, true)]);
-    let rule =
-        |(number, find)| Rule { name: format!("rule-{number}"), find, emit: emit.clone(), on_timeout: None, bounds: Bounds::default() };
+    let rule = |(number, find)| Rule {
+        name: format!("rule-{number}"),
+        find,
+        emit: emit.clone(),
+        on_timeout: None,
+        bounds: Bounds::default(),
+        warm_up: false,
+    };
     PatternSpec {
         group: None,
         input: schema(),
@@ -93,20 +103,27 @@ fn count(text: &str) -> Find {
     Find::Count(CountRule { when: Some(of_type(text)), over_micros: HOUR, compare: Compare::MoreThan(5), each: false })
 }
 
-/// Number of rows that come out, and what was counted.
-fn run(spec: &PatternSpec, chunks: usize, customers: u64, types: &[String]) -> (usize, u64) {
+/// Number of rows that come out, what was counted, and how long the operator took.
+fn run(spec: &PatternSpec, chunks: usize, customers: u64, types: &[String]) -> (usize, u64, Duration) {
     let mut operator = spec.open(&mut StateHandles::empty(0, 1)).unwrap();
     let mut out = Output::default();
-    let (mut found, mut counted) = (0, 0);
+    let (mut found, mut counted, mut took) = (0, 0, Duration::ZERO);
     for chunk in 0..chunks {
         let rows = rows(chunk, customers, types);
         let last = 1_700_000_000_000 + ((chunk + 1) * CHUNK - 1) as i64 * 1_000 / 150;
+        let begun = Instant::now();
         operator.on_batch(0, rows, &mut out).unwrap();
         operator.on_watermark(Watermark((last - 1_000) * 1_000), &mut out).unwrap();
         found += out.take_batches().iter().map(RecordBatch::num_rows).sum::<usize>();
         counted += out.take_counted().iter().map(|counted| counted.count).sum::<u64>();
+        took += begun.elapsed();
     }
-    (found, counted)
+    (found, counted, took)
+}
+
+/// How long so many runs took.
+fn timed(runs: u64, mut run: impl FnMut() -> (usize, u64, Duration)) -> Duration {
+    (0..runs).map(|_| run().2).sum()
 }
 
 fn rules(c: &mut Criterion) {
@@ -118,15 +135,21 @@ fn rules(c: &mut Criterion) {
     let chunks = 10_000_000 / CHUNK;
     group.throughput(Throughput::Elements((chunks * CHUNK) as u64));
     let fraud = spec(vec![count("payment")]);
-    group.bench_function("input_only", |b| b.iter(|| (0..chunks).map(|chunk| rows(chunk, 100_000, &one).num_rows()).sum::<usize>()));
-    group.bench_function("count", |b| b.iter(|| run(&fraud, chunks, 100_000, &one)));
+    group.bench_function("count", |b| b.iter_custom(|runs| timed(runs, || run(&fraud, chunks, 100_000, &one))));
 
     let chunks = 1_000_000 / CHUNK;
     group.throughput(Throughput::Elements((chunks * CHUNK) as u64));
     let many = spec(thousand.iter().map(|text| count(text)).collect());
     let first = spec(vec![count(&thousand[0])]);
-    group.bench_function("one_of_a_thousand", |b| b.iter(|| run(&first, chunks, 1_000, &thousand)));
-    group.bench_function("thousand", |b| b.iter(|| run(&many, chunks, 1_000, &thousand)));
+    group.bench_function("one_of_a_thousand", |b| b.iter_custom(|runs| timed(runs, || run(&first, chunks, 1_000, &thousand))));
+    group.bench_function("thousand", |b| b.iter_custom(|runs| timed(runs, || run(&many, chunks, 1_000, &thousand))));
+
+    let kinds: Vec<String> = ["a", "b", "c", "d", "e", "f"].map(str::to_owned).to_vec();
+    let step = |(name, link)| Step::event(name, link, Some(Condition::of_event(of_type(name))));
+    let steps = [("a", Link::Then), ("b", Link::Then), ("c", Link::Then)].map(step).to_vec();
+    let sequence = Sequence { within: Some(HOUR), skip: Skip::PastLast, ..Sequence::of(steps) };
+    let chain = spec(vec![Find::Sequence(sequence)]);
+    group.bench_function("chain", |b| b.iter_custom(|runs| timed(runs, || run(&chain, chunks, 20_000, &kinds))));
 
     let chunks = 2;
     group.throughput(Throughput::Elements((chunks * CHUNK) as u64));
@@ -136,7 +159,7 @@ fn rules(c: &mut Criterion) {
     let doubling = spec(vec![Find::Sequence(Sequence { within: Some(HOUR), ..Sequence::of(vec![loops, end]) })]);
     group.bench_function("doubling", |b| {
         b.iter(|| {
-            let (found, dropped) = run(&doubling, chunks, 10, &one);
+            let (found, dropped, _) = run(&doubling, chunks, 10, &one);
             assert!(found == 0 && dropped > 0, "the bound is met, and told");
         })
     });

@@ -13,6 +13,7 @@ use eagre::error::Place;
 use eagre::project::{Origin, Project, RuleFile, SqlText};
 use eagre::rules::{inline, read};
 
+use super::patterns::random::Random;
 use super::queries::data;
 
 fn root() -> &'static Path {
@@ -50,6 +51,25 @@ fn the_rules_to_copy_pass_their_tests() {
     assert!(tests >= 6, "{tests} tests");
 }
 
+/// An aggregate over a step that has taken nothing has no value, also beside a match in which it has one.
+#[test]
+fn the_sum_of_a_step_that_took_nothing_is_null() {
+    let dir = tempfile::tempdir().unwrap();
+    let tables = "CREATE TABLE payments (customer STRING, kind STRING, amount INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+                  WITH ('connector' = 'feed', 'format' = 'json'); CREATE MATERIALIZED VIEW seen AS SELECT customer, ts FROM payments;";
+    let texts = vec![SqlText { name: "t.sql".into(), text: tables.into() }];
+    let engine = Engine::load(Project::of_texts("sums", dir.path(), texts)).unwrap();
+    let rule = "rule: sums\non: { pay: payments }\nkey: [customer]
+match: { sequence: { within: 1h, skip: none, steps: [ { a: pay, where: \"kind = 'a'\" }, { then: b, of: pay, where: \"kind = 'b'\", optional: true }, \
+                { then: c, of: pay, where: \"kind = 'c'\" } ] } }
+emit: { type: shop.fraud.Seen, data: { b: 'sum(b.amount)', n: 'count(b)' } }
+tests:
+  - { events: [ { at: 1s, step: a }, { at: 2s, step: b, with: { amount: 7 } }, { at: 3s, step: c } ], with: { amount: 1 }, alerts: [ { b: 7, n: 1 }, { b: null, n: 0 } ] }
+";
+    let rules = read::rules(rule, "sums.yaml").unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(inline::run_all(&rules, engine.catalog()).unwrap_or_else(|e| panic!("{e}")), 1);
+}
+
 const PAYMENTS: &str = "
     CREATE TABLE payments (
       id STRING METADATA, correlationid STRING METADATA, customer STRING, amount DOUBLE, ts TIMESTAMP_LTZ(3) METADATA FROM 'time',
@@ -67,6 +87,15 @@ emit: {{ type: shop.fraud.FraudAlertRaised, subject: customer, data: {{ customer
 tests:
   - {{ at: [0s], with: {{ amount: 1 }}, alerts: 0 }}
 "
+    )
+}
+
+/// A payment as an event.
+fn payment(customer: &str, minute: u32, amount: f64) -> String {
+    let time = format!("2024-01-01T{:02}:{:02}:00Z", minute / 60, minute % 60);
+    format!(
+        "{{\"specversion\":\"1.0\",\"id\":\"{customer}-{minute}\",\"source\":\"urn:shop\",\"type\":\"shop.payment.PaymentProcessed\",\
+         \"time\":\"{time}\",\"correlationid\":\"visit-{customer}\",\"data\":{{\"customer\":\"{customer}\",\"amount\":{amount}}}}}\n"
     )
 }
 
@@ -91,18 +120,18 @@ impl Bench {
     }
 
     async fn pay(&mut self, customer: &str, minutes: &[u32]) {
-        let lines: String = minutes
-            .iter()
-            .map(|minute| {
-                let time = format!("2024-01-01T{:02}:{:02}:00Z", minute / 60, minute % 60);
-                format!(
-                    "{{\"specversion\":\"1.0\",\"id\":\"{customer}-{minute}\",\"source\":\"urn:shop\",\"type\":\"shop.payment.PaymentProcessed\",\
-                     \"time\":\"{time}\",\"correlationid\":\"visit-{customer}\",\"data\":{{\"customer\":\"{customer}\",\"amount\":10.5}}}}\n"
-                )
-            })
-            .collect();
+        let lines: String = minutes.iter().map(|minute| payment(customer, *minute, 10.5)).collect();
         self.fed += minutes.len() as u64;
         self.engine.feed("payments").unwrap().send_lines(0, lines).await.unwrap();
+    }
+
+    /// Payments of several customers, a chunk each: (minute, customer, amount).
+    async fn pay_all(&mut self, events: &[(u32, String, u64)]) {
+        for (minute, customer, amount) in events {
+            let line = payment(customer, *minute, *amount as f64);
+            self.engine.feed("payments").unwrap().send_lines(0, line).await.unwrap();
+        }
+        self.fed += events.len() as u64;
     }
 
     /// Waits until all that was fed has gone through.
@@ -207,6 +236,140 @@ async fn a_rule_that_is_added_leaves_the_others_counting() {
     assert!(fault.contains("velocity.yaml:5:") && fault.contains("did you mean 'customer'?"), "{fault}");
     running.stopper().stop();
     running.wait().await.unwrap();
+}
+
+/// Rules of every kind that look back over what came before: `warm` says whether they begin with it.
+fn looking_back(warm: bool) -> Vec<RuleFile> {
+    let finds = [
+        ("velocity", "{ count: { over: 1h, more_than: 5 } }"),
+        ("large", "{ count: { where: \"amount > 30\", over: 1h, at_least: 3 } }"),
+        ("spend", "{ aggregate: { expr: 'sum(amount)', over: 1h, having: '> 150' } }"),
+        (
+            "climb",
+            "{ sequence: { within: 1h, steps: [ { low: payments, where: 'amount < 15' }, { next: mid, of: payments, where: 'amount > low.amount', \
+             times: 1+ }, { then: top, of: payments, where: 'amount > last(mid.amount)' } ] } }",
+        ),
+    ];
+    let warm_up = if warm { "warm_up: log\n" } else { "" };
+    let text = |(name, find): (&str, &str)| {
+        format!(
+            "rule: {name}\non: {{ payments: payments }}\nkey: [customer]\n{warm_up}match: {find}\nemit: {{ type: shop.fraud.Seen, data: {{ n: 'count()' }} }}\n"
+        )
+    };
+    let text =
+        |(name, find)| (name, if name == "climb" { text((name, find)).replace("'count()'", "'count(mid)'") } else { text((name, find)) });
+    files(&finds.map(|find| {
+        let (name, text) = text(find);
+        (name, text)
+    }))
+}
+
+/// Rule and last event of each alert.
+fn told(bench: &Bench) -> Vec<(String, String)> {
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let mut told: Vec<_> = bench.alerts("alerts").iter().map(|alert| (text(&alert["rule"]), text(&alert["causationid"]))).collect();
+    told.sort();
+    told
+}
+
+/// Rules that are added with `warm_up: log` raise from then on what they would have raised had they run all the time, and
+/// nothing for what was complete before; also when one takes another shape, and when the run is stopped right after.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_that_warms_up_goes_on_as_if_it_had_run_all_the_time() {
+    let one = count_rule("other", 3).replace("match: { count: {", "match: { count: { where: \"amount > 40\",");
+    let other = files(&[("other.yaml", one)]);
+    let seed = Random::seed();
+    let mut random = Random::new(seed);
+    // Minutes, customer and amount; no two at one minute, so that an event is known by them.
+    let mut some = |numbers: std::ops::Range<u32>| -> Vec<(u32, String, u64)> {
+        numbers.map(|number| (5 * number, ["a", "b", "c"][random.below(3) as usize].to_owned(), random.below(50))).collect()
+    };
+    let (events, last) = (some(0..240), some(240..280));
+    let swap = 100 + random.below(60) as usize;
+    let mut always = Bench::new(&[]);
+    always.engine = always.engine.with_rules(other.iter().cloned().chain(looking_back(false)).collect()).unwrap_or_else(|e| panic!("{e}"));
+    let mut added = Bench::new(&[("other.yaml", other[0].text.clone())]);
+    let mut before = Vec::new();
+    let mut given = Vec::new();
+    for (bench, adds) in [(&mut always, false), (&mut added, true)] {
+        let running = bench.engine.start(Restore::Auto, false).await.unwrap();
+        bench.pay_all(&events[..swap]).await;
+        bench.settle().await;
+        running.stopper().stop();
+        running.wait().await.unwrap();
+        let seen = told(bench);
+        if adds {
+            let all = other.iter().cloned().chain(looking_back(true)).collect();
+            bench.engine = bench.engine.with_rules(all).unwrap_or_else(|e| panic!("{e}"));
+            // Stopped before its first checkpoint but the last one.
+            let running = bench.engine.start(Restore::Latest, true).await.unwrap();
+            running.stopper().stop();
+            running.wait().await.unwrap();
+            assert!(seen.iter().all(|(rule, _)| rule == "other") && told(bench) == seen, "nothing is raised for what was complete before");
+        }
+        let running = bench.engine.start(Restore::Latest, true).await.unwrap();
+        bench.pay_all(&events[swap..]).await;
+        bench.settle().await;
+        running.stopper().stop();
+        running.wait().await.unwrap();
+        before.push(seen);
+        given.push(told(bench));
+    }
+    let from_then_on: Vec<_> = given[0].iter().filter(|alert| alert.0 == "other" || !before[0].contains(alert)).cloned().collect();
+    assert!(
+        ["velocity", "large", "spend", "climb"].iter().all(|name| from_then_on.iter().any(|(rule, _)| rule == name)),
+        "{from_then_on:?}"
+    );
+    assert_eq!(given[1], from_then_on, "EAGRE_SEED={seed}");
+
+    // The same rule is not warmed up twice; another shape of it is new.
+    let reshaped = looking_back(true)
+        .into_iter()
+        .map(|file| RuleFile { text: file.text.replace("over: 1h, more_than: 5", "over: 2h, more_than: 9"), ..file });
+    added.engine = added.engine.with_rules(other.iter().cloned().chain(reshaped).collect()).unwrap_or_else(|e| panic!("{e}"));
+    let running = added.engine.start(Restore::Latest, true).await.unwrap();
+    added.pay_all(&last).await;
+    added.settle().await;
+    running.stopper().stop();
+    running.wait().await.unwrap();
+    let mut expected = Vec::new();
+    for customer in ["a", "b", "c"] {
+        let times: Vec<u32> = events.iter().chain(&last).filter(|event| event.1 == customer).map(|event| event.0).collect();
+        let mut before = None;
+        for time in &times {
+            let holds = times.iter().filter(|other| *other <= time && **other + 120 > *time).count() > 9;
+            let held = before.is_some_and(|(at, held)| held && at + 120 > *time);
+            if holds && !held && *time >= last[0].0 {
+                expected.push(format!("{customer}-{time}"));
+            }
+            before = Some((*time, holds));
+        }
+    }
+    expected.sort();
+    let more = told(&added).into_iter().filter(|alert| alert.0 == "velocity" && !given[1].contains(alert)).map(|(_, event)| event);
+    assert_eq!(more.collect::<Vec<_>>(), expected, "EAGRE_SEED={seed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_whose_stream_cannot_be_read_again_does_not_warm_up() {
+    let tables = "
+        CREATE TABLE payments (id STRING METADATA, customer STRING, amount DOUBLE, ts TIMESTAMP_LTZ(3) METADATA FROM 'time', WATERMARK FOR ts AS ts)
+          WITH ('connector' = 'feed', 'format' = 'cloudevents');
+        CREATE TABLE visits (customer STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+          WITH ('connector' = 'filesystem', 'path' = 'visits.jsonl', 'format' = 'json');
+        CREATE VIEW minutes AS SELECT customer, window_time, COUNT(*) AS n
+          FROM TABLE(TUMBLE(TABLE visits, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end, window_time, customer;";
+    let rule = |on: &str| {
+        let emit = "emit: { type: shop.fraud.Seen, data: { n: 'count()' } }";
+        format!("rule: busy\non: {on}\nkey: [customer]\nwarm_up: log\nmatch: {{ count: {{ over: 1h, more_than: 2 }} }}\n{emit}\n")
+    };
+    for (on, why) in [("payments", "table 'payments' (feed payments)"), ("minutes", "comes out of window aggregation")] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut project = Project::of_texts("pay", dir.path(), vec![SqlText { name: "pay.sql".into(), text: tables.into() }]);
+        project.rules = files(&[("busy.yaml", rule(on))]);
+        let fault = Engine::load(project).map(|_| ()).unwrap_err().to_string();
+        assert!(fault.starts_with("busy.yaml:1:7: rule 'busy': ") && fault.contains(why) && fault.contains("leave out warm_up"), "{fault}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -407,4 +570,79 @@ fn rules_are_saved_while_events_flow_and_the_others_do_not_notice() {
     let other = given["steady"].iter().zip(&wanted["steady"]).find(|(given, wanted)| given != wanted);
     assert_eq!((given["steady"].len(), other), (wanted["steady"].len(), None), "the rule that was left alone");
     assert!(!given["leaves"].is_empty() && !given["comes"].is_empty(), "{told}");
+}
+
+/// A rule that warms up on millions of events, in a process that is killed while it does: from then on it raises what it
+/// would have raised had it run all the time.
+#[test]
+fn a_rule_that_is_killed_while_it_warms_up_counts_every_event_once() {
+    const ROWS: u32 = 4_000_000;
+    let warm = || format!("{}warm_up: log\n", frequent("comes", 950, 2));
+    let (always, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    busy(always.path(), ROWS);
+    std::fs::write(always.path().join("rules/comes.yaml"), warm()).unwrap();
+    let done = eagre(always.path(), &["run", ".", "--no-serve"]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let wanted = raised_at(always.path(), "comes");
+
+    busy(killed.path(), ROWS);
+    let mut told = String::new();
+    for kills in [true, false] {
+        let mut run = eagre(killed.path(), &["run", ".", "--no-serve", "--set", "checkpoint.interval=300 ms"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut checkpoints = 0;
+        for line in std::io::BufReader::new(run.stderr.take().unwrap()).lines() {
+            let line = line.unwrap();
+            told += &line;
+            told.push('\n');
+            if line.contains("starting afresh") {
+                while checkpoints < 3 {
+                    std::thread::sleep(Duration::from_millis(20));
+                    checkpoints = manifests(killed.path());
+                }
+                std::fs::write(killed.path().join("rules/comes.yaml"), warm()).unwrap();
+            }
+            if kills && line.contains("warming up") {
+                run.kill().unwrap();
+            }
+        }
+        assert_eq!(run.wait().unwrap().success(), !kills, "{told}");
+    }
+    assert_eq!(told.matches("warming up from what was read before: comes").count(), 2, "{told}");
+    assert_eq!(told.matches("warmed up on").count(), 1, "{told}");
+    let given = raised_at(killed.path(), "comes");
+    let from = given.iter().map(|(time, _)| time.clone()).min().unwrap();
+    let from_then_on: Vec<_> = wanted.iter().filter(|(time, _)| *time >= from).cloned().collect();
+    assert!(given.len() > 100 && given.len() < wanted.len(), "{} of {}", given.len(), wanted.len());
+    let other = given.iter().zip(&from_then_on).find(|(given, wanted)| given != wanted);
+    assert_eq!((given.len(), other), (from_then_on.len(), None), "{told}");
+    assert_eq!(raised(killed.path())["steady"], raised(always.path())["steady"], "the rule that was left alone");
+}
+
+/// Number of checkpoints that a project's folder holds.
+fn manifests(dir: &Path) -> usize {
+    let found = std::fs::read_dir(dir.join(".eagre")).into_iter().flatten().flatten();
+    let inside = found.flat_map(|entry| walk(&entry.path())).filter(|name| name.starts_with("manifest-")).count();
+    inside
+}
+
+fn walk(path: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return path.file_name().map(|name| name.to_string_lossy().into_owned()).into_iter().collect();
+    };
+    entries.flatten().flat_map(|entry| walk(&entry.path())).collect()
+}
+
+/// Time and content of a rule's alerts, in order.
+fn raised_at(dir: &Path, rule: &str) -> Vec<(String, String)> {
+    let sql = format!("SELECT CAST(alert_time AS VARCHAR) AS at, subject, data FROM alerts WHERE rule = '{rule}'");
+    let done = eagre(dir, &["sql", ".", "--format", "json", "-c", &sql]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let row = |line: &str| -> serde_json::Value { serde_json::from_str(line).unwrap() };
+    let rows = String::from_utf8(done.stdout).unwrap().lines().map(row).collect::<Vec<_>>();
+    let mut raised: Vec<_> = rows.iter().map(|row| (row["at"].to_string(), format!("{} {}", row["subject"], row["data"]))).collect();
+    raised.sort();
+    raised
 }

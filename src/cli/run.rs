@@ -166,10 +166,18 @@ pub async fn run(args: Args) -> Result<u8> {
                 if let Ended::Finished = ended.await? {
                     return Ok(0);
                 }
-                engine = next;
-                let running = engine.start(Restore::Latest, true).await?;
-                doors.takes(&engine);
-                tracing::info!("{} rules run now", engine.rules().len());
+                let running = match next.start(Restore::Latest, true).await {
+                    Ok(running) => {
+                        engine = next;
+                        doors.takes(&engine);
+                        tracing::info!("{} rules run now", engine.rules().len());
+                        running
+                    }
+                    Err(fault) => {
+                        refuse(&fault, &doors);
+                        engine.start(Restore::Latest, true).await?
+                    }
+                };
                 stopper = running.stopper();
                 ended = Box::pin(running.wait());
                 continue;
@@ -190,10 +198,11 @@ pub async fn run(args: Args) -> Result<u8> {
 /// The engine with the rules of `files`; `None`, and the faults told, when they are not fit to run.
 fn taken(engine: &Engine, files: Result<Vec<RuleFile>>, doors: &Doors) -> Option<Engine> {
     let next = files.and_then(|files| engine.with_rules(files));
-    next.map_err(|faults| {
-        tracing::error!("the rules were not taken, those before go on:");
-        faults.each().for_each(|fault| tracing::error!("{}", fault.line()));
-        doors.refused(&faults);
-    })
-    .ok()
+    next.map_err(|faults| refuse(&faults, doors)).ok()
+}
+
+fn refuse(faults: &Error, doors: &Doors) {
+    tracing::error!("the rules were not taken, those before go on:");
+    faults.each().for_each(|fault| tracing::error!("{}", fault.line()));
+    doors.refused(faults);
 }

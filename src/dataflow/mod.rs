@@ -6,6 +6,7 @@
 
 pub mod align;
 pub mod build;
+pub mod catch_up;
 pub mod chain;
 pub mod channel;
 pub mod confirmed;

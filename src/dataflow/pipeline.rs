@@ -13,6 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::connector::transaction::TransactionGroup;
 use crate::connector::{Partition, Sink};
 use crate::dataflow::build::Builder;
+use crate::dataflow::catch_up;
 use crate::dataflow::confirmed::Marker;
 use crate::dataflow::coordinator::{Coordinator, DEAD_LETTERS, Ended, Names, OnCut};
 use crate::dataflow::fingerprint::fingerprints;
@@ -148,6 +149,9 @@ impl Pipeline {
             None => Restored::default(),
         };
         settings.checkpoints.forget_after(found.as_ref().map(|m| m.epoch)).await?;
+        if found.is_some() {
+            catch_up::catch_up(&graph, &settings, &fingerprints, &mut restored).await?;
+        }
 
         let mut partitions: Vec<Vec<Partition>> = Vec::with_capacity(graph.nodes.len());
         for node in &graph.nodes {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 use crate::connector::registry::Environment;
+use crate::dataflow::catch_up;
 use crate::dataflow::dead_letter;
 use crate::dataflow::live::LiveSink;
 use crate::engine::Engine;
@@ -219,6 +220,16 @@ impl Builder {
                 return Err(Error::all(faults).map_or_else(|| Error::bug("a fault was lost"), Error::in_order));
             }
         };
+        // What is fed by a test has no past.
+        if self.isolated.is_none() {
+            let located = |(name, fault): (String, Error)| match rules.iter().find(|rule| rule.name.text == name) {
+                Some(rule) => Error::input(format!("rule '{name}': {}", fault.message())).at(rule.name.place.clone()),
+                None => fault,
+            };
+            if let Some(fault) = Error::all(catch_up::hindrances(&graph).into_iter().map(located).collect()) {
+                return Err(fault);
+            }
+        }
         let dead_letters = Arc::new(LiveSink::dead_letters(&tables, dead_letter::schema())?);
         let (catalog, queries) = (Arc::new(self.catalog), self.queries);
         let rules = Arc::new(rules);

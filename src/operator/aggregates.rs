@@ -3,18 +3,19 @@
 //! Aggregates whose result depends on the order of rows (FIRST_VALUE, LAST_VALUE, ARRAY_AGG, …) get event time, then the
 //! hidden sequence column, as (further) ORDER BY, so that neither disorder nor the way state is merged changes a result.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray as _, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{SortOptions, take};
+use arrow::compute::{self, SortOptions, take};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{EmitTo, GroupsAccumulator, utils::AggregateOrderSensitivity};
+use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator, utils::AggregateOrderSensitivity};
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr, PhysicalSortExpr};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::operator::count_distinct::CountDistinct;
 use crate::operator::expressions::{self, Failures};
 
@@ -168,6 +169,12 @@ impl Aggregates {
         Ok(Accumulators { each: each.collect::<Result<_>>()? })
     }
 
+    /// The first aggregate for a single group, whose value may be asked for while rows are added.
+    pub fn row_by_row(&self) -> Result<RowByRow> {
+        let first = self.each.first().ok_or_else(|| Error::bug("no aggregate to add rows to"))?;
+        Ok(RowByRow(first.function.create_accumulator()?))
+    }
+
     /// Evaluates arguments and filters over the rows of `batch`.
     pub fn evaluate(&self, batch: &RecordBatch, failures: &mut Failures) -> Result<Arguments> {
         let each = self.each.iter().map(|aggregate| {
@@ -176,6 +183,28 @@ impl Aggregates {
             Ok((arguments, filter))
         });
         Ok(Arguments { each: each.collect::<Result<_>>()? })
+    }
+}
+
+/// An aggregate of a single group.
+pub struct RowByRow(Box<dyn Accumulator>);
+
+impl RowByRow {
+    /// Adds rows.
+    pub fn update(&mut self, arguments: &Arguments) -> Result<()> {
+        match arguments.each.first() {
+            Some((arguments, None)) => Ok(self.0.update_batch(arguments)?),
+            Some((arguments, Some(filter))) => {
+                let kept = arguments.iter().map(|argument| compute::filter(argument, filter)).collect::<Result<Vec<_>, _>>()?;
+                Ok(self.0.update_batch(&kept)?)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Its value so far.
+    pub fn value(&mut self) -> Result<ScalarValue> {
+        Ok(self.0.evaluate()?)
     }
 }
 
@@ -189,6 +218,15 @@ impl Arguments {
             }
         }
         self
+    }
+
+    /// Those of some rows that follow each other.
+    pub fn slice(&self, rows: Range<usize>) -> Self {
+        let cut = |(arguments, filter): &(Vec<ArrayRef>, Option<BooleanArray>)| {
+            let arguments = arguments.iter().map(|argument| argument.slice(rows.start, rows.len())).collect();
+            (arguments, filter.as_ref().map(|filter| filter.slice(rows.start, rows.len())))
+        };
+        Arguments { each: self.each.iter().map(cut).collect() }
     }
 
     /// Those of the given rows.

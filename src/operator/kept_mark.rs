@@ -7,8 +7,22 @@ use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
 use crate::error::Result;
-use crate::state::{BlockTable, StateHandles};
+use crate::operator::catch_up::StateTables;
+use crate::state::{Block, BlockTable, StateHandles};
 use crate::time::Watermark;
+
+/// Name of the table that holds it.
+pub const TABLE: &str = "watermark";
+
+/// The watermark that a checkpoint with these tables holds; none: the operator is new.
+pub fn of(state: &StateTables) -> Option<Watermark> {
+    lowest(state.get(TABLE)?)
+}
+
+/// All instances stood at one watermark when a checkpoint passed; should they differ, the lowest holds.
+fn lowest(blocks: &[Block]) -> Option<Watermark> {
+    blocks.iter().filter_map(|block| arrow::compute::min(block.rows.column(0).as_primitive::<Int64Type>())).min().map(Watermark)
+}
 
 /// The watermark an operator has reached, kept over restarts.
 #[derive(Debug)]
@@ -20,14 +34,12 @@ pub struct KeptMark {
 }
 
 impl KeptMark {
-    /// Opens the table `watermark`. All instances stood at one watermark when a checkpoint passed; should they differ,
-    /// the lowest holds.
+    /// Opens the table.
     pub fn open(state: &mut StateHandles) -> Result<Self> {
         let schema = Arc::new(Schema::new(vec![Field::new("watermark", DataType::Int64, false)]));
-        let table = state.shared_table("watermark", schema);
-        let restored = table.blocks();
-        let lowest = restored.iter().filter_map(|(_, block)| arrow::compute::min(block.rows.column(0).as_primitive::<Int64Type>())).min();
-        let mut mark = KeptMark { mark: lowest.map_or(Watermark::MIN, Watermark), kept: Watermark::MIN, table };
+        let table = state.shared_table(TABLE, schema);
+        let restored: Vec<Block> = table.blocks().into_iter().map(|(_, block)| block).collect();
+        let mut mark = KeptMark { mark: lowest(&restored).unwrap_or(Watermark::MIN), kept: Watermark::MIN, table };
         if restored.len() > 1 {
             mark.keep()?;
         } else {

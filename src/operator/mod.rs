@@ -13,6 +13,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::error::Result;
 use crate::metrics::Reason;
+use crate::operator::catch_up::{CatchUp, StateTables};
 use crate::operator::expressions::OnExpressionError;
 use crate::state::StateHandles;
 use crate::time::Watermark;
@@ -196,12 +197,19 @@ pub trait OperatorSpec: Any + Send + Sync + Debug {
         true
     }
 
+    /// What of it is new, where a checkpoint holds `state` of it, and is to begin with the past.
+    fn catch_up(&self, state: &StateTables) -> Option<Box<dyn CatchUp>> {
+        _ = state;
+        None
+    }
+
     /// Makes the running operator; state tables are opened (and, on a restore, already filled) here.
     fn open(&self, state: &mut StateHandles) -> Result<Box<dyn Operator>>;
 }
 
 mod aggregates;
 mod attached_window;
+pub mod catch_up;
 mod count_distinct;
 pub mod event_time;
 pub mod expressions;

@@ -24,7 +24,7 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use crate::error::{Error, Result};
 use crate::format::FormatConfig;
-use crate::operator::pattern::spec::{Binding, Emission, End, matched_fields};
+use crate::operator::pattern::binding::{Binding, Emission, End, matched_fields};
 use crate::rules::form::{EmitText, RuleText, Text};
 use crate::rules::input::{CORRELATION, ID, Input, key_name};
 use crate::rules::syntax::Names;

@@ -8,14 +8,13 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, lit};
 
 use crate::error::{Error, Result};
-use crate::operator::pattern::spec::{
-    AggregateRule, Body, Bounds, Compare, Condition, CountRule, Find, Inner, MAX_RUNS, OnTimeout, Overflow, Rule, Sequence, Skip, SkipTo,
-    Start, Step, check_sequence,
-};
-use crate::operator::pattern::spec::{Link as SpecLink, Times as SpecTimes};
+use crate::operator::pattern::binding::Condition;
+use crate::operator::pattern::sequence::{Body, Inner, Sequence, Skip, SkipTo, Start, Step, check_sequence};
+use crate::operator::pattern::sequence::{Link as SpecLink, Times as SpecTimes};
+use crate::operator::pattern::spec::{AggregateRule, Bounds, Compare, CountRule, Find, MAX_RUNS, OnTimeout, Overflow, Rule};
 use crate::rules::alert::{Said, emission};
 use crate::rules::form::{
-    self, AggregateText, Comparison, CountText, Link, Loop, MatchText, RuleText, SequenceText, SlidingText, StepText, Text,
+    self, AggregateText, Comparison, CountText, Link, Loop, MatchText, RuleText, SequenceText, SlidingText, StepText, Text, WarmUp,
 };
 use crate::rules::input::{Input, STREAM};
 use crate::rules::syntax::{Names, StepName};
@@ -66,6 +65,10 @@ impl Compiling<'_> {
         }
     }
 
+    fn warm_up(&self) -> bool {
+        self.rule.warm_up == WarmUp::Log
+    }
+
     fn what(&self) -> String {
         format!("rule '{}'", self.rule.name.text)
     }
@@ -82,7 +85,14 @@ impl Compiling<'_> {
             Comparison::LessThan => Compare::LessThan(bound?),
         };
         let find = Find::Count(CountRule { when: when?, over_micros: count.sliding.over_micros, compare, each: count.sliding.each });
-        Some(Rule { name: self.rule.name.text.clone(), find, emit: emit?, on_timeout: None, bounds: Bounds::default() })
+        Some(Rule {
+            name: self.rule.name.text.clone(),
+            find,
+            emit: emit?,
+            on_timeout: None,
+            bounds: Bounds::default(),
+            warm_up: self.warm_up(),
+        })
     }
 
     fn aggregate(&mut self, aggregate: &AggregateText) -> Option<Rule> {
@@ -99,7 +109,14 @@ impl Compiling<'_> {
         }
         let sliding = &aggregate.sliding;
         let find = Find::Aggregate(AggregateRule { when: when?, over_micros: sliding.over_micros, having: having?, each: sliding.each });
-        Some(Rule { name: self.rule.name.text.clone(), find, emit: emit?, on_timeout: None, bounds: Bounds::default() })
+        Some(Rule {
+            name: self.rule.name.text.clone(),
+            find,
+            emit: emit?,
+            on_timeout: None,
+            bounds: Bounds::default(),
+            warm_up: self.warm_up(),
+        })
     }
 
     fn sliding_stream(&mut self, sliding: &SlidingText) -> Option<usize> {
@@ -147,7 +164,7 @@ impl Compiling<'_> {
         stream: Option<usize>,
         sliding: bool,
         emit: &form::EmitText,
-    ) -> Option<crate::operator::pattern::spec::Emission> {
+    ) -> Option<crate::operator::pattern::binding::Emission> {
         let said = Said { rule: self.rule, emit };
         let made = emission(&said, &self.names(steps, stream, sliding));
         self.told(made)
@@ -197,17 +214,9 @@ impl Compiling<'_> {
             start: if text.start_latest { Start::Latest } else { Start::Every },
         };
         self.told(check_sequence(&sequence))?;
-        let bounds = Bounds {
-            max_runs: text.max_runs.unwrap_or(MAX_RUNS),
-            max_bytes: None,
-            overflow: match text.overflow {
-                form::Overflow::DropOldest => Overflow::DropOldest,
-                form::Overflow::DropNewest => Overflow::DropNewest,
-                form::Overflow::FailRule => Overflow::FailRule,
-            },
-        };
+        let bounds = Bounds { max_runs: text.max_runs.unwrap_or(MAX_RUNS), max_bytes: text.max_bytes, overflow: overflow(text.overflow) };
         let find = Find::Sequence(sequence);
-        Some(Rule { name: self.rule.name.text.clone(), find, emit: emit?, on_timeout: on_timeout?, bounds })
+        Some(Rule { name: self.rule.name.text.clone(), find, emit: emit?, on_timeout: on_timeout?, bounds, warm_up: self.warm_up() })
     }
 
     /// Labels and streams of the positive steps and of the groups, by name.
@@ -348,4 +357,12 @@ fn placed_negations(text: &SequenceText) -> Result<Vec<StepText>> {
         }
     }
     Ok(steps)
+}
+
+fn overflow(overflow: form::Overflow) -> Overflow {
+    match overflow {
+        form::Overflow::DropOldest => Overflow::DropOldest,
+        form::Overflow::DropNewest => Overflow::DropNewest,
+        form::Overflow::FailRule => Overflow::FailRule,
+    }
 }

@@ -139,6 +139,10 @@ pub struct AggregateText {
     pub expr: Text,
     /// What its value must fulfil: `> 5000`.
     pub having: Text,
+    /// Most memory of all windows of a task, in bytes, the events apart.
+    pub max_bytes: Option<usize>,
+    /// What happens to one event more.
+    pub overflow: Overflow,
 }
 
 /// `sequence`.
@@ -158,6 +162,8 @@ pub struct SequenceText {
     pub on_timeout: Option<TimeoutText>,
     /// Most open runs per key.
     pub max_runs: Option<usize>,
+    /// Most memory of all runs of a task, in bytes, the events apart.
+    pub max_bytes: Option<usize>,
     /// What happens to one more.
     pub overflow: Overflow,
 }
@@ -180,10 +186,10 @@ pub enum Skip {
 /// `overflow`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// The oldest run goes.
+    /// The oldest run, or event of a window, goes.
     #[default]
     DropOldest,
-    /// The new one is not begun.
+    /// The new one is not taken.
     DropNewest,
     /// The rule stops.
     FailRule,

@@ -2,8 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::log::check_topic_name;
+use crate::project::Size;
 use crate::rules::form::{
-    AggregateText, Comparison, CountText, EmitText, KeyText, Limit, MatchText, Meta, Mode, Order, RuleText, SlidingText, Text, WarmUp,
+    AggregateText, Comparison, CountText, EmitText, KeyText, Limit, MatchText, Meta, Mode, Order, Overflow, RuleText, SlidingText, Text,
+    WarmUp,
 };
 use crate::rules::read_sequence::sequence;
 use crate::rules::read_tests::tests;
@@ -43,9 +45,6 @@ fn rule(node: &Node, faults: &mut Vec<Error>) -> Option<RuleText> {
     let mode = choice(&mut fields, "mode", &[("active", Mode::Active), ("shadow", Mode::Shadow), ("off", Mode::Off)], faults);
     let order = choice(&mut fields, "order", &[("event_time", Order::EventTime), ("arrival", Order::Arrival)], faults);
     let warm_up = choice(&mut fields, "warm_up", &[("none", WarmUp::None), ("log", WarmUp::Log)], faults);
-    if warm_up == Some(WarmUp::Log) {
-        faults.push(node.fault(format!("{what}: 'warm_up: log' is not supported yet; a new rule starts with what comes from now on")));
-    }
     let tests = tests(fields.list("tests"), &what, faults);
     fields.close(faults);
     Some(RuleText {
@@ -169,8 +168,21 @@ fn aggregate(node: &Node, what: &str, faults: &mut Vec<Error>) -> Option<Aggrega
     let sliding = sliding(&mut fields, what, faults);
     let expr = fields.need("expr", faults).and_then(|node| one_text(node, "'expr'", faults));
     let having = fields.need("having", faults).and_then(|node| one_text(node, "'having'", faults));
+    let (max_bytes, overflow) = (max_bytes(&mut fields, faults), overflow(&mut fields, faults));
     fields.close(faults);
-    Some(AggregateText { sliding: sliding?, expr: expr?, having: having? })
+    Some(AggregateText { sliding: sliding?, expr: expr?, having: having?, max_bytes, overflow })
+}
+
+/// `max_bytes: 64 mb`.
+pub(super) fn max_bytes(fields: &mut Fields<'_>, faults: &mut Vec<Error>) -> Option<usize> {
+    let size = |text: &str| usize::try_from(Size::parse(text).ok()?.bytes()).ok();
+    fields.read("max_bytes", "an amount of memory, such as '64 mb'", faults, size)
+}
+
+/// `overflow`.
+pub(super) fn overflow(fields: &mut Fields<'_>, faults: &mut Vec<Error>) -> Overflow {
+    let overflows = [("drop_oldest", Overflow::DropOldest), ("drop_newest", Overflow::DropNewest), ("fail_rule", Overflow::FailRule)];
+    choice(fields, "overflow", &overflows, faults).unwrap_or_default()
 }
 
 /// `emit`, of the rule or of its `on_timeout`.

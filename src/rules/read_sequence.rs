@@ -1,8 +1,8 @@
 //! `sequence:` as written: steps, groups, and what holds for all of them.
 
 use crate::error::Error;
-use crate::rules::form::{Link, Loop, Overflow, SequenceText, Skip, StepText, Text, TimeoutText, Times};
-use crate::rules::read::{choice, duration, emit, expression, one_text, positive_duration, texts};
+use crate::rules::form::{Link, Loop, SequenceText, Skip, StepText, Text, TimeoutText, Times};
+use crate::rules::read::{choice, duration, emit, expression, max_bytes, one_text, overflow, positive_duration, texts};
 use crate::yaml::{Fields, Node, Value};
 
 /// Words that say how a step follows; their value is the step's name.
@@ -30,11 +30,11 @@ pub(super) fn sequence(node: &Node, what: &str, faults: &mut Vec<Error>) -> Opti
     let steps = fields.need("steps", faults).map(|node| steps(node, what, true, faults)).unwrap_or_default();
     let on_timeout = fields.take("on_timeout").and_then(|node| timeout(node, what, faults));
     let max_runs = fields.read("max_runs", "a whole number above 0", faults, |text| text.parse().ok().filter(|runs| *runs > 0));
-    let overflows = [("drop_oldest", Overflow::DropOldest), ("drop_newest", Overflow::DropNewest), ("fail_rule", Overflow::FailRule)];
-    let overflow = choice(&mut fields, "overflow", &overflows, faults).unwrap_or_default();
+    let max_bytes = max_bytes(&mut fields, faults);
+    let overflow = overflow(&mut fields, faults);
     fields.close(faults);
     let within_micros = within_micros?;
-    Some(SequenceText { within_micros, gap_micros, skip, start_latest, steps, on_timeout, max_runs, overflow })
+    Some(SequenceText { within_micros, gap_micros, skip, start_latest, steps, on_timeout, max_runs, max_bytes, overflow })
 }
 
 /// `skip: past_last`, `skip: { to_first: step }`; in one line also `skip: to_first step`.

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::error::{Error, Result, did_you_mean};
-use crate::operator::pattern::spec::{Binding, Condition, End, Labels, bindings_schema};
+use crate::operator::pattern::binding::{Binding, Condition, End, Labels, bindings_schema};
 use crate::rules::form::Text;
 use crate::rules::input::Input;
 use crate::sql::expression::{Expressions, is_replaced, parse_expression, quoted, with_fields};

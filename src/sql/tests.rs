@@ -277,6 +277,10 @@ fn what_is_wrong_with_match_recognize_is_told_at_its_place() {
             "4:16: LAST(…) cannot stand inside of FIRST, LAST, PREV, NEXT or an aggregate; only PREV and NEXT take FIRST(…) and LAST(…)",
         ),
         ("MEASURES LAST(A.n, A.n) AS x PATTERN (A)", "4:20: LAST(…): 'A.n' is no number of rows"),
+        (
+            "MEASURES PREV(A.n, 10001) AS x PATTERN (A)",
+            "4:10: PREV(…) goes 10001 rows, and so many of every partition would be kept; at most 10000",
+        ),
         ("MEASURES MATCH_ROWTIME(ts) AS x PATTERN (A)", "4:10: MATCH_ROWTIME takes nothing, or the event-time column 'rt'"),
         ("MEASURES A.n AS x PATTERN (A) DEFINE A AS n > (SELECT 1)", "4:48: a query cannot stand in MATCH_RECOGNIZE"),
         (

@@ -184,6 +184,11 @@ impl StateHandles {
         Ok(table)
     }
 
+    /// Does a restore bring rows of this table?
+    pub fn restores(&self, name: &str) -> bool {
+        self.restored.contains_key(name)
+    }
+
     /// Opens a table that every instance restores whole, rows of all instances that wrote it: for what all agree on,
     /// such as the watermark. Whoever opens it should boil the rows down and put the result in their place.
     pub fn shared_table(&mut self, name: &str, schema: SchemaRef) -> BlockTable {

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, 
 use datafusion::physical_expr::expressions::{Column, lit};
 use eagre::error::Result;
 use eagre::operator::pattern::PatternSpec;
-use eagre::operator::pattern::spec::{Binding, Emission, Expr, bindings_schema};
+use eagre::operator::pattern::binding::{Binding, Emission, Expr, bindings_schema};
 use eagre::operator::{Distribution, Operator, OperatorSpec, Output};
 use eagre::state::{Block, Sharder, StateHandles};
 use eagre::time::Watermark;
@@ -81,6 +81,7 @@ pub fn run_batches(spec: &PatternSpec, steps: &[Step]) -> Result<Vec<RecordBatch
     let mut mark = Watermark::MIN;
     let mut found = Vec::new();
     let mut out = Output::default();
+    let checkpoints = steps.iter().any(|step| matches!(step, Step::Restore(_)));
     let keys = match spec.distribution(0) {
         Distribution::ByKey(keys) => keys,
         Distribution::Anywhere | Distribution::Single => Vec::new(),
@@ -92,6 +93,10 @@ pub fn run_batches(spec: &PatternSpec, steps: &[Step]) -> Result<Vec<RecordBatch
                 let parts = Sharder::new(tasks.len()).split(&columns, rows.num_rows())?;
                 for ((operator, _), part) in tasks.iter_mut().zip(parts).filter(|(_, part)| !part.is_empty()) {
                     operator.on_batch(0, arrow::compute::take_record_batch(rows, &part)?, &mut out)?;
+                    if checkpoints {
+                        // Nobody goes back to it: the next one writes what has changed since.
+                        operator.on_checkpoint(&mut out)?;
+                    }
                 }
             }
             Step::Mark(micros) => {

@@ -9,7 +9,7 @@ use datafusion::logical_expr::{Expr as Logical, cast, lit, when};
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions as physical;
 use datafusion::prelude::SessionContext;
-use eagre::operator::pattern::spec::{Binding, Condition, End, Expr, Labels, Navigation, bindings_schema};
+use eagre::operator::pattern::binding::{Binding, Condition, End, Expr, Labels, Navigation, bindings_schema};
 use serde_json::Value;
 
 /// What an expression may refer to.

@@ -10,9 +10,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{Column, binary, lit};
 use eagre::operator::pattern::PatternSpec;
-use eagre::operator::pattern::spec::{
-    self, Binding, Body, Bounds, Condition, End, Expr, Find, Inner, Order, Rule, Sequence, SkipTo, Start, Times, bindings_schema,
-};
+use eagre::operator::pattern::binding::{Binding, Condition, End, Expr, bindings_schema};
+use eagre::operator::pattern::sequence::{self, Body, Inner, Sequence, SkipTo, Start, Times};
+use eagre::operator::pattern::spec::{Bounds, Find, Order, Rule};
 
 use super::driver::{INDEX, KEY, Step as Drive, TIME, emission, emitted_schema, run};
 use super::naive::{Event, Fit, Link, Pattern, Selection, Skip, Step, What, selections, skipped};
@@ -152,22 +152,23 @@ fn millis(ms: Option<i64>) -> Option<i64> {
     ms.map(|ms| ms * 1_000)
 }
 
-fn engine_steps(steps: &[Step], schema: &SchemaRef) -> Vec<spec::Step> {
+fn engine_steps(steps: &[Step], schema: &SchemaRef) -> Vec<sequence::Step> {
     let mut made = Vec::new();
     for step in steps {
-        let not = |link: spec::Link, letter: &i64| spec::Step::event("not", link, Some(Condition::of_event(of_letter(*letter, schema))));
-        made.extend(step.not.iter().map(|letter| not(spec::Link::Not, letter)));
-        made.extend(step.not_next.iter().map(|letter| not(spec::Link::NotNext, letter)));
+        let not =
+            |link: sequence::Link, letter: &i64| sequence::Step::event("not", link, Some(Condition::of_event(of_letter(*letter, schema))));
+        made.extend(step.not.iter().map(|letter| not(sequence::Link::Not, letter)));
+        made.extend(step.not_next.iter().map(|letter| not(sequence::Link::NotNext, letter)));
         let body = match &step.what {
             What::Event(fit) => Body::Event { name: fit.label.to_string(), when: Some(condition(*fit, schema)) },
             What::Group(steps) => Body::Group(engine_steps(steps, schema)),
         };
         let link = match step.link {
-            Link::Next => spec::Link::Next,
-            Link::Then => spec::Link::Then,
-            Link::Any => spec::Link::Any,
+            Link::Next => sequence::Link::Next,
+            Link::Then => sequence::Link::Then,
+            Link::Any => sequence::Link::Any,
         };
-        let mut one = spec::Step::of(body, link);
+        let mut one = sequence::Step::of(body, link);
         one.times = Times { from: step.lo as u32, to: step.hi.map(|hi| hi as u32) };
         one.inner = match step.inner {
             Link::Next => Inner::Strict,
@@ -186,17 +187,17 @@ fn engine_pattern(pattern: &Pattern, skip: Skip, schema: &SchemaRef) -> PatternS
     let mut sequence = Sequence::of(engine_steps(&pattern.steps, schema));
     for letter in &pattern.not_after {
         let absent = Condition::of_event(of_letter(*letter, schema));
-        sequence.steps.push(spec::Step::event("not", spec::Link::Not, Some(absent)));
+        sequence.steps.push(sequence::Step::event("not", sequence::Link::Not, Some(absent)));
     }
     (sequence.within, sequence.gap) = (millis(pattern.within), millis(pattern.gap));
     sequence.start = Start::Every;
     let to = |label: usize| SkipTo { label, error_on_miss: false };
     sequence.skip = match skip {
-        Skip::None => spec::Skip::None,
-        Skip::ToNext => spec::Skip::ToNext,
-        Skip::PastLast => spec::Skip::PastLast,
-        Skip::ToFirst(label) => spec::Skip::ToFirst(to(label)),
-        Skip::ToLast(label) => spec::Skip::ToLast(to(label)),
+        Skip::None => sequence::Skip::None,
+        Skip::ToNext => sequence::Skip::ToNext,
+        Skip::PastLast => sequence::Skip::PastLast,
+        Skip::ToFirst(label) => sequence::Skip::ToFirst(to(label)),
+        Skip::ToLast(label) => sequence::Skip::ToLast(to(label)),
     };
     let bounds = Bounds { max_runs: usize::MAX, ..Bounds::default() };
     let rule = Rule {
@@ -205,6 +206,7 @@ fn engine_pattern(pattern: &Pattern, skip: Skip, schema: &SchemaRef) -> PatternS
         emit: emission(schema, "random", "match"),
         on_timeout: None,
         bounds,
+        warm_up: false,
     };
     PatternSpec {
         group: None,

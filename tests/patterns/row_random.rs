@@ -7,8 +7,9 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Field, Int64Type, Schema, TimestampMillisecondType};
 use datafusion::physical_expr::expressions::Column;
 use eagre::operator::pattern::PatternSpec;
+use eagre::operator::pattern::binding::{Binding, Emission, End, Expr, Navigation, bindings_schema};
 use eagre::operator::pattern::row_pattern::{Regex, RowPattern, RowSkip, RowsPerMatch};
-use eagre::operator::pattern::spec::{Binding, Bounds, Emission, End, Expr, Find, Navigation, Order, Rule, bindings_schema};
+use eagre::operator::pattern::spec::{Bounds, Find, Order, Rule};
 use eagre::operator::{OperatorSpec, Output};
 use eagre::state::StateHandles;
 use eagre::time::Watermark;
@@ -216,7 +217,14 @@ impl Sample {
             timed: true,
         };
         let emit = Emission { bindings, columns };
-        let rule = Rule { name: "sample".to_owned(), find: Find::Rows(pattern), emit, on_timeout: None, bounds: Bounds::default() };
+        let rule = Rule {
+            name: "sample".to_owned(),
+            find: Find::Rows(pattern),
+            emit,
+            on_timeout: None,
+            bounds: Bounds::default(),
+            warm_up: false,
+        };
         PatternSpec {
             group: None,
             input: events.schema.clone(),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use eagre::operator::pattern::PatternSpec;
-use eagre::operator::pattern::spec::{
-    Body, Bounds, Condition, Find, Inner, Link, OnTimeout, Order, Rule, Sequence, Skip, SkipTo, Start, Step, Times,
-};
+use eagre::operator::pattern::binding::Condition;
+use eagre::operator::pattern::sequence::{Body, Inner, Link, Sequence, Skip, SkipTo, Start, Step, Times};
+use eagre::operator::pattern::spec::{Bounds, Find, OnTimeout, Order, Rule};
 use serde_json::{Map, Value};
 
 use super::driver::{INDEX, KEY, TIME, emission, emitted_schema};
@@ -113,6 +113,7 @@ pub fn pattern(case: &Case) -> Result<(PatternSpec, Events), Inapplicable> {
         emit: emission(&events.schema, "case", "match"),
         on_timeout: timeouts.then(|| OnTimeout { at_least: None, emit: emission(&events.schema, "case", "timeout") }),
         bounds: Bounds::default(),
+        warm_up: false,
         find: Find::Sequence(sequence),
     };
     let at = |name: &str| events.schema.index_of(name).unwrap();

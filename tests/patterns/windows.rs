@@ -9,10 +9,9 @@ use datafusion::logical_expr::{AggregateUDF, Operator};
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::{Column, binary, cast, lit};
 use eagre::operator::pattern::PatternSpec;
-use eagre::operator::pattern::spec::{
-    AggregateRule, Binding, Bounds, Compare, Condition, CountRule, Expr, Find, Inner, Link, Order, Overflow, Rule, Sequence, Step, Times,
-    bindings_schema,
-};
+use eagre::operator::pattern::binding::{Binding, Condition, Expr, bindings_schema};
+use eagre::operator::pattern::sequence::{Inner, Link, Sequence, Step, Times};
+use eagre::operator::pattern::spec::{AggregateRule, Bounds, Compare, CountRule, Find, Order, Overflow, Rule};
 use eagre::operator::{OperatorSpec, Output};
 use eagre::state::StateHandles;
 use eagre::time::Watermark;
@@ -52,7 +51,7 @@ fn when(letter: i64) -> Option<Condition> {
 fn spec(finds: Vec<Find>, order: Order, bounds: Bounds) -> PatternSpec {
     let rule = |(number, find): (usize, Find)| {
         let name = format!("rule {number}");
-        Rule { emit: emission(&schema(), &name, "match"), name, find, on_timeout: None, bounds }
+        Rule { emit: emission(&schema(), &name, "match"), name, find, on_timeout: None, bounds, warm_up: false }
     };
     PatternSpec {
         group: None,
@@ -260,4 +259,58 @@ fn many_rules_at_once_find_what_each_finds_alone() {
         assert_eq!(of_rule, alone);
     }
     assert!(together.len() > 20, "{}", together.len());
+}
+
+/// Of many keys those are written in whose neighbourhood something has happened since; files do not pile up, and what is
+/// restored goes on as what was never stopped.
+#[test]
+fn a_checkpoint_writes_the_keys_in_which_something_has_happened() {
+    const KEYS: i64 = 12_000;
+    let spec = one(count(1, 3_600_000, Compare::AtLeast(4), false));
+    let mut handles = StateHandles::empty(0, 1);
+    let mut operator = spec.open(&mut handles).unwrap();
+    let mut out = Output::default();
+    let three: Vec<Event> = (0..3).flat_map(|time| (0..KEYS).map(move |key| (1, 0, key, time))).collect();
+    operator.on_batch(0, rows(&three), &mut out).unwrap();
+    operator.on_watermark(Watermark(10_000), &mut out).unwrap();
+    let table = |handles: &StateHandles, name: &str| handles.tables().find(|(own, _)| *own == name).unwrap().1.clone();
+    // Writes what no file holds, as the coordinator does; returns how many rows that were.
+    let write = |operator: &mut Box<dyn eagre::operator::Operator>, number: usize| -> usize {
+        operator.on_checkpoint(&mut Output::default()).unwrap();
+        let mut rows = 0;
+        for name in ["rules", "events"] {
+            let table = table(&handles, name);
+            for (id, block) in table.blocks() {
+                if block.file.is_none() {
+                    rows += block.rows.num_rows();
+                    table.mark_written(id, format!("{number}"));
+                }
+            }
+        }
+        rows
+    };
+    assert_eq!(write(&mut operator, 0), 4 * KEYS as usize, "a state and three events of every key");
+    for number in 1..40 {
+        let time = 10 + number as i64;
+        // Other neighbours each time.
+        operator.on_batch(0, rows(&[(2, 0, 1_024 * (number as i64 % 12), time)]), &mut out).unwrap();
+        operator.on_watermark(Watermark((time + 1) * 1_000), &mut out).unwrap();
+        let written = write(&mut operator, number);
+        assert!(written > 0 && written <= 2 * KEYS as usize, "checkpoint {number} writes {written} rows");
+        let blocks = table(&handles, "rules").blocks();
+        assert_eq!(blocks.iter().map(|(_, block)| block.rows.num_rows()).sum::<usize>(), KEYS as usize);
+        let files: std::collections::BTreeSet<_> = blocks.iter().map(|(_, block)| block.file.clone()).collect();
+        assert!(files.len() <= 8, "{files:?}");
+    }
+    let tables = handles.tables().map(|(name, table)| (name.to_owned(), table.blocks().into_iter().map(|(_, block)| block).collect()));
+    let mut restored = spec.open(&mut StateHandles::restoring(0, 1, tables.collect())).unwrap();
+    let fourth: Vec<Event> = (0..KEYS).map(|key| (1, 0, key, 1_000)).collect();
+    let mut after = |operator: &mut Box<dyn eagre::operator::Operator>| {
+        operator.on_batch(0, rows(&fourth), &mut out).unwrap();
+        operator.on_watermark(Watermark::MAX, &mut out).unwrap();
+        out.take_batches()
+    };
+    let (plain, restored) = (after(&mut operator), after(&mut restored));
+    assert_eq!(plain.iter().map(RecordBatch::num_rows).sum::<usize>(), KEYS as usize);
+    assert_eq!(plain, restored);
 }

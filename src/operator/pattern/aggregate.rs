@@ -22,11 +22,12 @@ use crate::operator::frame::nth::Nth;
 use crate::operator::frame::{Frame, WhichRow};
 use crate::operator::pattern::PatternSpec;
 use crate::operator::pattern::bind::{columns_of, truth};
+use crate::operator::pattern::binding::{Binding, End, Expr, bindings_schema};
 use crate::operator::pattern::conditions::{ConditionId, Conditions};
 use crate::operator::pattern::executor::{Executor, Found, Loaded, Overflowed, Rows, Saved, Shared, What};
 use crate::operator::pattern::kept_rows::{Handle, KeptRows};
 use crate::operator::pattern::row_set::any_of;
-use crate::operator::pattern::spec::{AggregateRule, Binding, Bounds, End, Expr, Overflow, Rule, bindings_schema};
+use crate::operator::pattern::spec::{AggregateRule, Bounds, Overflow, Rule};
 use crate::operator::pattern::timers::Timer;
 
 /// Version of the saved form.

@@ -14,7 +14,8 @@ mod quantified;
 
 use self::maker::Maker;
 use crate::error::Result;
-use crate::operator::pattern::spec::{Condition, Sequence, check_sequence};
+use crate::operator::pattern::binding::Condition;
+use crate::operator::pattern::sequence::{Sequence, check_sequence};
 
 /// Number of a state.
 pub(super) type StateId = u32;
@@ -157,25 +158,25 @@ impl Automaton {
     /// The edges that an event may take from `state`, in order of preference.
     pub(super) fn moves(&self, state: StateId, atom: &impl Fn(AtomId) -> bool, found: &mut Vec<(Action, StateId)>) {
         found.clear();
-        let mut stack = vec![state];
-        let mut seen = vec![state];
-        while let Some(state) = stack.pop() {
-            if self.states[state as usize].kind == Kind::Dead {
-                found.push((Action::Ignore, state));
-                continue;
-            }
-            for edge in &self.states[state as usize].edges {
-                if !edge.when.holds(atom) {
-                    continue;
-                }
-                match edge.action {
-                    Action::Proceed if seen.contains(&edge.to) => {}
-                    Action::Proceed => {
-                        seen.push(edge.to);
-                        stack.push(edge.to);
+        let (mut at, mut stack, mut seen) = (state, Vec::new(), Vec::new());
+        loop {
+            if self.states[at as usize].kind == Kind::Dead {
+                found.push((Action::Ignore, at));
+            } else {
+                for edge in self.states[at as usize].edges.iter().filter(|edge| edge.when.holds(atom)) {
+                    match edge.action {
+                        Action::Proceed if edge.to == state || seen.contains(&edge.to) => {}
+                        Action::Proceed => {
+                            seen.push(edge.to);
+                            stack.push(edge.to);
+                        }
+                        action => found.push((action, edge.to)),
                     }
-                    action => found.push((action, edge.to)),
                 }
+            }
+            match stack.pop() {
+                Some(next) => at = next,
+                None => return,
             }
         }
     }
@@ -186,20 +187,19 @@ impl Automaton {
     }
 
     fn leads_to<T>(&self, state: StateId, atom: &impl Fn(AtomId) -> bool, find: impl Fn(Kind) -> Option<T>) -> Option<T> {
-        let mut stack = vec![state];
-        let mut seen = vec![state];
-        while let Some(state) = stack.pop() {
-            if let Some(found) = find(self.states[state as usize].kind) {
+        let (mut at, mut stack, mut seen) = (state, Vec::new(), Vec::new());
+        loop {
+            if let Some(found) = find(self.states[at as usize].kind) {
                 return Some(found);
             }
-            for edge in &self.states[state as usize].edges {
-                if edge.action == Action::Proceed && !seen.contains(&edge.to) && edge.when.holds(atom) {
+            for edge in &self.states[at as usize].edges {
+                if edge.action == Action::Proceed && edge.to != state && !seen.contains(&edge.to) && edge.when.holds(atom) {
                     seen.push(edge.to);
                     stack.push(edge.to);
                 }
             }
+            at = stack.pop()?;
         }
-        None
     }
 
     /// Works out what follows from the edges.

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::operator::aggregates::{Aggregates, Arguments};
 use crate::operator::event_time::timestamps;
 use crate::operator::expressions::Failures;
+use crate::operator::pattern::binding::{Binding, Condition, Emission, End, Expr, Labels, bindings_schema, matched_fields};
 use crate::operator::pattern::kept_rows::{Handle, KeptRows, NO_ROW};
-use crate::operator::pattern::spec::{Binding, Condition, Emission, End, Expr, Labels, bindings_schema, matched_fields};
 
 /// Taken events in order, with their labels.
 pub(super) type Taken = Vec<(u16, Handle)>;
@@ -126,7 +126,7 @@ impl Binder {
                     }
                 }
                 let batch = rows.gather_columns(&handles, columns)?;
-                accumulators.update(&arguments(function, &batch)?, &groups, taken.len())?;
+                accumulators.update(&arguments(function, &batch)?.of_any_groups(), &groups, taken.len())?;
                 accumulators.take_results()?.into_iter().next().ok_or_else(|| Error::bug("an aggregate without a result"))
             }
             Bound::EmitTime => timestamps(emit_times, &self.time_type),

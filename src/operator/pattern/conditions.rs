@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use ahash::RandomState;
-use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Operator;
@@ -23,8 +23,8 @@ use crate::error::Result;
 use crate::operator::expressions::{Failures, evaluate};
 use crate::operator::identity::expr_identity;
 use crate::operator::pattern::bind::boolean;
-use crate::operator::pattern::row_set::RowSet;
-use crate::operator::pattern::spec::{Condition, Expr};
+use crate::operator::pattern::binding::{Condition, Expr};
+use crate::operator::pattern::row_set::{Few, RowSet};
 
 /// So many equalities on one column are found by hash; fewer are compared.
 const HASHED_FROM: usize = 4;
@@ -53,11 +53,60 @@ struct Plan {
 #[derive(Debug)]
 struct Hashed {
     column: usize,
-    converter: RowConverter,
-    /// Encoded constant -> group.
-    groups: HashMap<Box<[u8]>, usize, RandomState>,
-    /// Per group: the conditions that ask for the constant, and what else they ask.
+    constants: Constants,
+    /// Per constant: the conditions that ask for it, and what else they ask.
     asked: Vec<Vec<(ConditionId, Option<Rest>)>>,
+}
+
+/// Constants to their numbers.
+#[derive(Debug)]
+enum Constants {
+    Text(HashMap<Box<str>, u32, RandomState>),
+    /// Any other type, by its row encoding.
+    Encoded(RowConverter, HashMap<Box<[u8]>, u32, RandomState>),
+}
+
+impl Constants {
+    fn of(data_type: &DataType) -> Result<Self> {
+        Ok(match data_type {
+            DataType::Utf8View => Constants::Text(HashMap::default()),
+            other => Constants::Encoded(RowConverter::new(vec![SortField::new(other.clone())])?, HashMap::default()),
+        })
+    }
+
+    /// The number of a constant; one that is new gets `next`.
+    fn add(&mut self, constant: &ScalarValue, next: u32) -> Result<u32> {
+        let column = constant.to_array()?;
+        Ok(match self {
+            Constants::Text(numbers) => *numbers.entry(column.as_string_view().value(0).into()).or_insert(next),
+            Constants::Encoded(converter, numbers) => {
+                *numbers.entry(converter.convert_columns(&[column])?.row(0).as_ref().into()).or_insert(next)
+            }
+        })
+    }
+
+    /// Calls `each` with every row that has one of the constants, and its number.
+    fn rows(&self, column: &ArrayRef, mut each: impl FnMut(u32, u32)) -> Result<()> {
+        match self {
+            Constants::Text(numbers) => {
+                let texts = column.as_string_view();
+                let whole = texts.null_count() == 0;
+                for row in (0..texts.len()).filter(|row| whole || texts.is_valid(*row)) {
+                    if let Some(number) = numbers.get(texts.value(row)) {
+                        each(row as u32, *number);
+                    }
+                }
+            }
+            Constants::Encoded(converter, numbers) => {
+                for (row, value) in converter.convert_columns(std::slice::from_ref(column))?.iter().enumerate() {
+                    if let Some(number) = numbers.get(value.as_ref()) {
+                        each(row as u32, *number);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a condition asks beside the equality.
@@ -91,7 +140,7 @@ impl Conditions {
             Some(plan) => plan,
             None => Plan::new(&self.exprs, &self.known, &self.input)?,
         };
-        let mut sets = vec![RowSet::Few(Vec::new()); self.exprs.len()];
+        let mut sets = vec![RowSet::Few(Few::default()); self.exprs.len()];
         for id in &plan.plain {
             let values = boolean(evaluate(&self.exprs[*id], batch, failures)?)?;
             sets[*id] = if values.true_count() == values.len() { RowSet::All } else { RowSet::Bits(values.values().clone()) };
@@ -121,12 +170,10 @@ impl Plan {
                 plain.extend(all.into_iter().map(|(id, ..)| id));
                 continue;
             }
-            let converter = RowConverter::new(vec![SortField::new(input.field(column).data_type().clone())])?;
-            let mut one = Hashed { column, converter, groups: HashMap::default(), asked: Vec::new() };
+            let mut one = Hashed { column, constants: Constants::of(input.field(column).data_type())?, asked: Vec::new() };
             for (id, constant, rest) in all {
-                let encoded = one.converter.convert_columns(&[constant.to_array()?])?;
                 let next = one.asked.len();
-                let group = *one.groups.entry(encoded.row(0).as_ref().into()).or_insert(next);
+                let group = one.constants.add(&constant, next as u32)? as usize;
                 if group == next {
                     one.asked.push(Vec::new());
                 }
@@ -148,20 +195,32 @@ impl Plan {
 
 impl Hashed {
     fn evaluate(&self, batch: &RecordBatch, sets: &mut [RowSet], failures: &mut Failures) -> Result<()> {
-        let column: &ArrayRef = batch.column(self.column);
-        let encoded = self.converter.convert_columns(std::slice::from_ref(column))?;
-        let mut rows: Vec<Vec<u32>> = vec![Vec::new(); self.asked.len()];
-        for (row, value) in encoded.iter().enumerate() {
-            if let Some(group) = self.groups.get(value.as_ref()) {
-                rows[*group].push(row as u32);
-            }
+        // The rows of all constants lie in one list, those of one constant together.
+        let (mut found, mut ends) = (Vec::with_capacity(batch.num_rows()), vec![0; self.asked.len() + 1]);
+        self.constants.rows(batch.column(self.column), |row, constant| {
+            found.push((row, constant));
+            ends[constant as usize + 1] += 1;
+        })?;
+        for at in 1..ends.len() {
+            ends[at] += ends[at - 1];
         }
-        for (rows, asked) in rows.into_iter().zip(&self.asked).filter(|(rows, _)| !rows.is_empty()) {
+        let mut all = vec![0; found.len()];
+        let mut next = ends.clone();
+        for (row, constant) in found {
+            let place = &mut next[constant as usize];
+            all[*place] = row;
+            *place += 1;
+        }
+        let all: Arc<[u32]> = all.into();
+        for (asked, ends) in self.asked.iter().zip(ends.windows(2)).filter(|(_, ends)| ends[0] < ends[1]) {
+            let rows = Few::part(&all, ends[0]..ends[1]);
             for (id, rest) in asked {
                 sets[*id] = RowSet::Few(match rest {
                     None => rows.clone(),
-                    Some(Rest { shared: Some(shared), .. }) => rows.iter().copied().filter(|row| sets[*shared].contains(*row)).collect(),
-                    Some(Rest { expr, .. }) => holding(expr, batch, &rows, failures)?,
+                    Some(Rest { shared: Some(shared), .. }) => {
+                        Few::all(rows.get().iter().copied().filter(|row| sets[*shared].contains(*row)).collect())
+                    }
+                    Some(Rest { expr, .. }) => Few::all(holding(expr, batch, rows.get(), failures)?),
                 });
             }
         }

@@ -1,20 +1,16 @@
-//! Counts: per key a ring of the last N + 1 events that count. The N + 1st from the end lies in the window exactly when
+//! Counts: per key a queue of the last N + 1 events that count. The N + 1st from the end lies in the window exactly when
 //! there are more than N.
 //!
 //! ```text
-//!  more than 2 in 10:    1 · 4 · 9 ──▶ fires (ring 1 4 9: 9 - 1 < 10)    11 (4 9 11): still holds, silent    25: no more
+//!  more than 2 in 10:    1 · 4 · 9 ──▶ fires (queue 1 4 9: 9 - 1 < 10)    11 (4 9 11): still holds, silent    25: no more
 //! ```
 
-use std::collections::VecDeque;
-
-use ahash::RandomState;
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
-
 use crate::error::{Error, Result};
+use crate::operator::pattern::by_key::ByKey;
 use crate::operator::pattern::conditions::{ConditionId, Conditions};
 use crate::operator::pattern::executor::{Executor, Found, Loaded, Rows, Saved, Shared, What};
-use crate::operator::pattern::kept_rows::{Handle, NO_ROW};
+use crate::operator::pattern::kept_rows::NO_ROW;
+use crate::operator::pattern::queue::{Queue, Queues};
 use crate::operator::pattern::row_set::RowSet;
 use crate::operator::pattern::spec::{Compare, CountRule, Rule};
 use crate::operator::pattern::timers::Timer;
@@ -22,11 +18,10 @@ use crate::operator::pattern::timers::Timer;
 /// Version of the saved form.
 const VERSION: i64 = 1;
 
-/// The events of a key that may still matter.
+/// The events of a key that may still matter: when each was, and the event if it is wanted.
 #[derive(Debug, Default)]
 struct Window {
-    /// Time, and the event if it is wanted.
-    events: VecDeque<(i64, Handle)>,
+    events: Queue,
     /// Did the condition hold at the last of them?
     held: bool,
 }
@@ -43,9 +38,8 @@ pub(super) struct Counts {
     most: usize,
     /// Does the row of a match tell more than the last event?
     wants_events: bool,
-    keys: HashMap<u32, Window, RandomState>,
-    /// In all windows.
-    events: usize,
+    windows: ByKey<Window>,
+    events: Queues,
 }
 
 impl Counts {
@@ -68,37 +62,38 @@ impl Counts {
             each: count.each,
             most: if count.each { usize::MAX } else { usize::try_from(enough).unwrap_or(usize::MAX) },
             wants_events: !rule.emit.bindings.is_empty(),
-            keys: HashMap::with_hasher(RandomState::with_seeds(21, 22, 23, 24)),
-            events: 0,
+            windows: ByKey::new(),
+            events: Queues::default(),
+        })
+    }
+
+    /// The place of a key's window; one that has none gets an empty one, with this timer.
+    fn window(&mut self, slot: u32, at: i64, shared: &mut Shared<'_>) -> usize {
+        self.windows.find(slot).unwrap_or_else(|| {
+            shared.hold(slot);
+            shared.timers.set(Timer { at, rule: self.rule, slot });
+            self.windows.insert(slot, Window::default())
         })
     }
 
     fn on_row(&mut self, row: u32, rows: &Rows<'_>, shared: &mut Shared<'_>) {
         let (slot, time) = (rows.slots[row as usize], rows.times[row as usize]);
-        let window = match self.keys.entry(slot) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                shared.hold(slot);
-                shared.timers.set(Timer { at: time.saturating_add(self.over), rule: self.rule, slot });
-                entry.insert(Window::default())
-            }
-        };
+        let place = self.window(slot, time.saturating_add(self.over), shared);
+        let window = self.windows.at_mut(place);
         // An event before that has left the window counts as none.
         let start = time.saturating_sub(self.over);
         let mut held = window.held;
-        while let Some((old, event)) = window.events.front().copied()
+        while let Some((old, event)) = self.events.first(&window.events)
             && (old <= start || window.events.len() >= self.most)
         {
-            window.events.pop_front();
-            self.events -= 1;
-            held &= !window.events.is_empty() || old > start;
+            self.events.pop(&mut window.events);
+            held &= window.events.len() > 0 || old > start;
             if event != NO_ROW {
                 shared.kept.release(event);
             }
         }
         let event = if self.wants_events { shared.kept.keep(row, time) } else { NO_ROW };
-        window.events.push_back((time, event));
-        self.events += 1;
+        self.events.push(&mut window.events, (time, event));
         let count = window.events.len() as u64;
         let holds = match self.compare {
             Compare::MoreThan(n) => count > n,
@@ -110,7 +105,10 @@ impl Counts {
             return;
         }
         let taken = if self.wants_events {
-            window.events.iter().map(|(_, event)| (0, *event)).inspect(|(_, event)| shared.kept.hold(*event)).collect()
+            let mut taken = Vec::with_capacity(window.events.len());
+            taken.extend(self.events.iter(&window.events).map(|(_, event)| (0, event)));
+            taken.iter().for_each(|(_, event)| shared.kept.hold(*event));
+            taken
         } else {
             vec![(0, shared.kept.keep(row, time))]
         };
@@ -129,46 +127,43 @@ impl Executor for Counts {
     }
 
     fn on_timer(&mut self, slot: u32, now: i64, shared: &mut Shared<'_>) -> Result<()> {
-        let Entry::Occupied(mut entry) = self.keys.entry(slot) else { return Ok(()) };
+        let Some(place) = self.windows.find(slot) else { return Ok(()) };
         let start = now.saturating_sub(self.over);
-        let window = entry.get_mut();
-        if let Some((last, _)) = window.events.back()
-            && *last > start
-        {
-            shared.timers.set(Timer { at: last.saturating_add(self.over), rule: self.rule, slot });
-            return Ok(());
-        }
-        let window = entry.remove();
-        self.events -= window.events.len();
-        for (_, event) in window.events {
-            if event != NO_ROW {
-                shared.kept.release(event);
+        match self.events.last(&self.windows.at(place).events) {
+            Some((last, _)) if last > start => {
+                shared.timers.set(Timer { at: last.saturating_add(self.over), rule: self.rule, slot });
+            }
+            _ => {
+                let mut window = self.windows.remove(place);
+                while let Some((_, event)) = self.events.pop(&mut window.events) {
+                    if event != NO_ROW {
+                        shared.kept.release(event);
+                    }
+                }
+                shared.release(slot);
             }
         }
-        shared.release(slot);
         Ok(())
     }
 
     fn bytes(&self) -> usize {
-        self.keys.len() * size_of::<(u32, Window)>() + self.events * size_of::<(i64, Handle)>()
+        self.windows.bytes() + self.events.bytes()
     }
 
     fn slots(&self) -> Vec<u32> {
-        let mut slots: Vec<u32> = self.keys.keys().copied().collect();
-        slots.sort_unstable();
-        slots
+        self.windows.slots()
     }
 
     /// Version, held, events wanted or not, then per event its time (and the event).
     fn save(&self, slot: u32, to: &mut Saved<'_>) {
-        let Some(window) = self.keys.get(&slot) else { return };
+        let Some(window) = self.windows.get(slot) else { return };
         [VERSION, i64::from(window.held), i64::from(self.wants_events), window.events.len() as i64]
             .into_iter()
             .for_each(|word| to.word(word));
-        for (time, event) in &window.events {
-            to.word(*time);
+        for (time, event) in self.events.iter(&window.events) {
+            to.word(time);
             if self.wants_events {
-                to.event(*event);
+                to.event(event);
             }
         }
     }
@@ -179,31 +174,27 @@ impl Executor for Counts {
             return Err(Error::corrupt(format!("the state of rule '{}' is of version {version}, this program reads {VERSION}", self.name)));
         }
         let (held, with_events) = (from.word()? != 0, from.word()? != 0);
-        let mut window = Window { events: VecDeque::new(), held };
+        let mut events = Vec::new();
         for _ in 0..from.count()? {
             let time = from.word()?;
             let event = if with_events { from.event()? } else { NO_ROW };
             // A rule that says more than it did before cannot tell of events that were not kept.
-            if self.wants_events && event != NO_ROW {
-                shared.kept.hold(event);
-                window.events.push_back((time, event));
-            } else if !self.wants_events {
-                window.events.push_back((time, NO_ROW));
+            if event != NO_ROW || !self.wants_events {
+                events.push((time, if self.wants_events { event } else { NO_ROW }));
             }
         }
         // A lower number or a shorter window needs fewer of them.
-        while window.events.len() > self.most {
-            if let Some((_, event)) = window.events.pop_front()
-                && event != NO_ROW
-            {
-                shared.kept.release(event);
+        events.drain(..events.len().saturating_sub(self.most));
+        let last = events.last().map_or(i64::MIN, |(time, _)| *time);
+        let place = self.window(slot, last.saturating_add(self.over), shared);
+        let window = self.windows.at_mut(place);
+        window.held = held;
+        for (time, event) in events {
+            if event != NO_ROW {
+                shared.kept.hold(event);
             }
+            self.events.push(&mut window.events, (time, event));
         }
-        let last = window.events.back().map_or(i64::MIN, |(time, _)| *time);
-        shared.hold(slot);
-        shared.timers.set(Timer { at: last.saturating_add(self.over), rule: self.rule, slot });
-        self.events += window.events.len();
-        self.keys.insert(slot, window);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 
 use crate::error::Result;
 use crate::operator::pattern::bind::Taken;
+use crate::operator::pattern::holders::Holders;
 use crate::operator::pattern::kept_rows::{Handle, KeptRows};
 use crate::operator::pattern::row_set::RowSet;
 use crate::operator::pattern::timers::Timers;
@@ -57,8 +58,7 @@ pub(super) struct Overflowed {
 pub(super) struct Shared<'a> {
     pub(super) kept: &'a mut KeptRows,
     pub(super) timers: &'a mut Timers,
-    /// Per slot: how many rules hold state of the key.
-    pub(super) holders: &'a mut Vec<u32>,
+    pub(super) holders: &'a mut Holders,
     pub(super) found: &'a mut Vec<Found>,
     pub(super) overflowed: &'a mut Vec<Overflowed>,
     /// Rows that an executor has made itself.
@@ -76,7 +76,7 @@ pub(super) struct Outcome {
 
 impl Outcome {
     /// What an executor works with, whose outcome is gathered here.
-    pub(super) fn shared<'a>(&'a mut self, kept: &'a mut KeptRows, timers: &'a mut Timers, holders: &'a mut Vec<u32>) -> Shared<'a> {
+    pub(super) fn shared<'a>(&'a mut self, kept: &'a mut KeptRows, timers: &'a mut Timers, holders: &'a mut Holders) -> Shared<'a> {
         let Outcome { found, overflowed, emitted } = self;
         Shared { kept, timers, holders, found, overflowed, emitted }
     }
@@ -85,15 +85,12 @@ impl Outcome {
 impl Shared<'_> {
     /// A rule begins to hold state of a key.
     pub(super) fn hold(&mut self, slot: u32) {
-        if self.holders.len() <= slot as usize {
-            self.holders.resize(slot as usize + 1, 0);
-        }
-        self.holders[slot as usize] += 1;
+        self.holders.hold(slot);
     }
 
     /// A rule holds no state of a key any more.
     pub(super) fn release(&mut self, slot: u32) {
-        self.holders[slot as usize] -= 1;
+        self.holders.release(slot);
     }
 }
 
@@ -164,6 +161,8 @@ pub(super) struct Loaded<'a> {
     pub(super) words: std::slice::Iter<'a, i64>,
     /// The key's events by number.
     pub(super) events: &'a [Handle],
+    /// The key has had so many events more than the state knows of.
+    pub(super) ahead: u64,
 }
 
 impl Loaded<'_> {
@@ -175,6 +174,11 @@ impl Loaded<'_> {
     /// Reads a count.
     pub(super) fn count(&mut self) -> Result<usize> {
         usize::try_from(self.word()?).map_err(|_| short())
+    }
+
+    /// Reads the number of an event of the key.
+    pub(super) fn number(&mut self) -> Result<u64> {
+        Ok(self.word()? as u64 + self.ahead)
     }
 
     /// Reads an event.

@@ -2,30 +2,37 @@
 //!
 //! ```text
 //!  rows ─▶ in event-time order ─▶ conditions of all rules, once a batch ─▶ candidates by key ─▶ each rule's executor ─▶ emitted rows
-//!                                 (bitmaps; equalities by hash)                                   count     ring of N + 1 events
+//!                                 (bitmaps; equalities by hash)                                   count     queue of N + 1 events
 //!                                                                                                 aggregate window of events, sliding frames
 //!                                                                                                 runs      automaton, shared buffer
 //!                                                                                                 rows      MATCH_RECOGNIZE, backtracking
 //! ```
 //! Always holds: the same matches however rows are cut into batches; a matched event is kept once, whatever holds on to it;
-//! a key that no rule holds state of is forgotten. What a pattern is: `spec.rs`, to be read first; what it means step by
-//! step: `automaton.rs`, then `runs.rs`.
+//! a key that no rule holds state of is forgotten; a checkpoint writes the keys in which something has happened. What a
+//! pattern is: `spec.rs`, to be read first; what it means step by step: `automaton.rs`, then `runs.rs`.
 
 mod aggregate;
 mod automaton;
 mod bind;
+pub mod binding;
 mod buffer;
+mod by_key;
+mod catch_up;
 mod conditions;
 mod count;
 mod executor;
+mod holders;
 mod kept_rows;
+mod kept_state;
 mod operator;
+mod queue;
 mod row_bind;
 mod row_matches;
 pub mod row_pattern;
 mod row_search;
 mod row_set;
 mod runs;
+pub mod sequence;
 pub mod spec;
 mod timers;
 
@@ -34,6 +41,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use self::aggregate::Aggregated;
+use self::catch_up::NewRules;
 use self::conditions::Conditions;
 use self::count::Counts;
 use self::executor::Executor;
@@ -42,12 +50,13 @@ use self::row_matches::RowMatches;
 use self::runs::Runs;
 use self::spec::{Find, Order, Rule, TieOrder};
 use crate::error::{Error, Result};
+use crate::operator::catch_up::{CatchUp, StateTables};
 use crate::operator::identity::types_identity;
 use crate::operator::{Distribution, Input, Operator, OperatorSpec};
 use crate::state::StateHandles;
 
 /// Describes rules over one stream that share key and order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PatternSpec {
     /// Schema of the events; rules over several streams read their union, with a column that tells them apart.
     pub input: SchemaRef,
@@ -67,7 +76,7 @@ pub struct PatternSpec {
     pub order: Order,
     /// The rules, by different names.
     pub rules: Vec<Rule>,
-    /// Schema of the emitted rows: every rule's [`Emission`](spec::Emission) has one expression per column.
+    /// Schema of the emitted rows: every rule's [`Emission`](binding::Emission) has one expression per column.
     pub schema: SchemaRef,
 }
 
@@ -120,6 +129,10 @@ impl OperatorSpec for PatternSpec {
         self.group.is_none()
     }
 
+    fn catch_up(&self, state: &StateTables) -> Option<Box<dyn CatchUp>> {
+        Some(Box::new(NewRules::of(self, state)?))
+    }
+
     fn open(&self, state: &mut StateHandles) -> Result<Box<dyn Operator>> {
         self.check()?;
         Ok(Box::new(Patterns::open(self, state)?))
@@ -135,6 +148,19 @@ impl PatternSpec {
         let mut fields = self.input.fields().to_vec();
         fields.push(Arc::new(Field::new("$seq", DataType::Int64, false)));
         Arc::new(Schema::new(fields))
+    }
+
+    /// Name of the column that orders rows of one time.
+    fn seq_name(&self) -> Option<String> {
+        self.seq.map(|seq| self.rows().field(seq).name().clone())
+    }
+
+    /// Name and shape of a rule, as in checkpoints: its state is found by them.
+    fn identity_of(&self, rule: &Rule) -> String {
+        match &self.group {
+            Some(_) => format!("{} {}", rule.name, by_name(&rule.shape(), &self.input)),
+            None => format!("{} {}", rule.name, rule.shape()),
+        }
     }
 
     /// Says what is wrong with the rules as they are put together.
@@ -153,6 +179,25 @@ impl PatternSpec {
         }
         Ok(())
     }
+}
+
+/// A shape with columns by their names in place of their positions.
+fn by_name(shape: &str, input: &Schema) -> String {
+    let mut named = String::with_capacity(shape.len());
+    let mut rest = shape;
+    while let Some(at) = rest.find('@') {
+        let digits = rest[at + 1..].bytes().take_while(u8::is_ascii_digit).count();
+        named.push_str(&rest[..=at]);
+        let number = &rest[at + 1..at + 1 + digits];
+        match number.parse::<usize>() {
+            Ok(column) if column < input.fields().len() => named.push_str(input.field(column).name()),
+            // What is bound stands behind the columns, however many those are.
+            Ok(column) => named.push_str(&format!("${}", column - input.fields().len())),
+            Err(_) => named.push_str(number),
+        }
+        rest = &rest[at + 1 + digits..];
+    }
+    named + rest
 }
 
 fn kind(find: &Find) -> String {

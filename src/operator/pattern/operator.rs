@@ -1,15 +1,9 @@
 //! The running operator: puts events in order, evaluates the conditions of all rules, numbers the events of each key, lets
 //! every rule's executor work, and emits what they found.
 
-use std::collections::HashMap;
-
-use ahash::RandomState;
-use arrow::array::{ArrayRef, AsArray, Int64Array, ListArray, RecordBatch, StringViewArray, UInt32Array, new_null_array};
-use arrow::buffer::OffsetBuffer;
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{SortOptions, filter_record_batch, take_record_batch};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-
-use std::sync::Arc;
+use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::error::{Error, Result};
 use crate::operator::event_time::{micros, refuse_late, refuse_null_times};
@@ -17,10 +11,12 @@ use crate::operator::expressions::Failures;
 use crate::operator::kept_mark::KeptMark;
 use crate::operator::keys::{KeyIndex, NullKeys};
 use crate::operator::pattern::PatternSpec;
-use crate::operator::pattern::bind::{Emitter, int64s};
+use crate::operator::pattern::bind::Emitter;
 use crate::operator::pattern::conditions::Conditions;
-use crate::operator::pattern::executor::{Executor, Found, Loaded, Outcome, Overflowed, Rows, Saved, SavedEvents, What};
-use crate::operator::pattern::kept_rows::{Handle, KeptRows, NO_ROW};
+use crate::operator::pattern::executor::{Executor, Found, Outcome, Overflowed, Rows, What};
+use crate::operator::pattern::holders::Holders;
+use crate::operator::pattern::kept_rows::{Handle, KeptRows};
+use crate::operator::pattern::kept_state::{KeptState, PENDING, columns_by_name};
 use crate::operator::pattern::spec::{Find, Order, Overflow, Rule};
 use crate::operator::pattern::timers::Timers;
 use crate::operator::pending::Pending;
@@ -29,12 +25,12 @@ use crate::state::{BlockTable, StateHandles};
 use crate::time::Watermark;
 
 /// A rule at work.
-struct Running {
+pub(super) struct Running {
     name: String,
     /// Name and shape, as in checkpoints.
-    identity: String,
+    pub(super) identity: String,
     overflow: Overflow,
-    executor: Box<dyn Executor>,
+    pub(super) executor: Box<dyn Executor>,
     /// None: the executor makes its rows itself.
     emit: Option<Emitter>,
     on_timeout: Option<Emitter>,
@@ -45,53 +41,34 @@ struct Running {
 
 /// The running operator.
 pub(super) struct Patterns {
-    input: SchemaRef,
+    pub(super) input: SchemaRef,
     schema: SchemaRef,
-    keys: Vec<usize>,
+    pub(super) keys: Vec<usize>,
     time: usize,
     then_by: Vec<(usize, SortOptions)>,
     order: Order,
     mark: KeptMark,
     pending: Pending,
-    index: KeyIndex,
+    pub(super) index: KeyIndex,
     conditions: Conditions,
-    rules: Vec<Running>,
+    pub(super) rules: Vec<Running>,
     /// By slot: how many events the key has had while it had state.
-    numbers: Vec<u64>,
-    holders: Vec<u32>,
-    kept: KeptRows,
-    timers: Timers,
-    /// Keys, rule, key's event count, state as numbers.
-    states: BlockTable,
-    /// Keys, number, time, event.
-    events: BlockTable,
+    pub(super) numbers: Vec<u64>,
+    pub(super) holders: Holders,
+    pub(super) kept: KeptRows,
+    pub(super) timers: Timers,
+    pub(super) tables: KeptState,
 }
-
-/// What marks the end of the key columns in the state tables.
-const STATE_COLUMNS: usize = 3;
-const EVENT_COLUMNS: usize = 2;
 
 impl Patterns {
     /// Opens the operator with what a checkpoint holds of it.
     pub(super) fn open(spec: &PatternSpec, state: &mut StateHandles) -> Result<Self> {
-        let key_fields: Vec<Field> = spec.keys.iter().map(|key| spec.input.field(*key).clone()).collect();
-        let key_types: Vec<DataType> = key_fields.iter().map(|field| field.data_type().clone()).collect();
-        let key_positions: Vec<usize> = (0..spec.keys.len()).collect();
-        let mut fields = key_fields.clone();
-        fields.push(Field::new("$rule", DataType::Utf8View, false));
-        fields.push(Field::new("$count", DataType::Int64, false));
-        fields.push(Field::new("$state", DataType::List(Arc::new(Field::new_list_field(DataType::Int64, false))), false));
+        let key_types: Vec<DataType> = spec.keys.iter().map(|key| spec.input.field(*key).data_type().clone()).collect();
+        let tables = KeptState::open(spec, state)?;
         let by_name = |table: BlockTable| if spec.group.is_some() { columns_by_name(table) } else { Ok(table) };
-        let states = state.table("rules", Arc::new(Schema::new(fields)), key_positions.clone())?;
-        let mut fields = key_fields;
-        fields.push(Field::new("$number", DataType::Int64, false));
-        fields.push(Field::new("$time", DataType::Int64, false));
-        fields.extend(spec.input.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)));
-        let events = by_name(state.table("events", Arc::new(Schema::new(fields)), key_positions)?)?;
-
         let time = spec.time;
         let due = |rows: &RecordBatch| Ok(micros(rows.column(time))?.values().to_vec());
-        let pending = by_name(state.table("pending", spec.rows(), spec.keys.clone())?)?;
+        let pending = by_name(state.table(PENDING, spec.rows(), spec.keys.clone())?)?;
         let pending = Pending::open(pending, spec.seq, due)?;
         let mut conditions = Conditions::new(spec.input.clone());
         let mut rules = Vec::new();
@@ -111,11 +88,10 @@ impl Patterns {
             conditions,
             rules,
             numbers: Vec::new(),
-            holders: Vec::new(),
+            holders: Holders::default(),
             kept: KeptRows::new(&spec.input),
             timers: Timers::new(),
-            states,
-            events,
+            tables,
         };
         patterns.restore()?;
         Ok(patterns)
@@ -151,15 +127,21 @@ impl Patterns {
         }
         self.hand_on(outcome, out)?;
         self.kept.end()?;
-        self.forget_keys(&slots);
+        for slot in &slots {
+            match self.holders.any(*slot) {
+                // The count of its events is part of a key's state.
+                true => self.holders.touch(*slot),
+                false => self.forget_key(*slot),
+            }
+        }
         Ok(())
     }
 
-    fn grow(&mut self) {
+    pub(super) fn grow(&mut self) {
         let len = self.index.len();
         if self.numbers.len() < len {
             self.numbers.resize(len, 0);
-            self.holders.resize(len, 0);
+            self.holders.grow(len);
         }
     }
 
@@ -175,6 +157,7 @@ impl Patterns {
             for timer in due {
                 let mut shared = outcome.shared(&mut self.kept, &mut self.timers, &mut self.holders);
                 self.rules[timer.rule as usize].executor.on_timer(timer.slot, now, &mut shared)?;
+                self.holders.touch(timer.slot);
                 slots.push(timer.slot);
             }
         }
@@ -191,15 +174,19 @@ impl Patterns {
     }
 
     /// Forgets those of the keys that no rule holds state of.
-    fn forget_keys(&mut self, slots: &[u32]) {
-        if self.keys.is_empty() {
-            return;
-        }
+    pub(super) fn forget_keys(&mut self, slots: &[u32]) {
         for slot in slots {
-            if self.holders[*slot as usize] == 0 {
-                self.index.release(*slot);
-                self.numbers[*slot as usize] = 0;
+            if !self.holders.any(*slot) {
+                self.forget_key(*slot);
             }
+        }
+    }
+
+    fn forget_key(&mut self, slot: u32) {
+        // Where there is no key all events have the same one.
+        if !self.keys.is_empty() {
+            self.index.release(slot);
+            self.numbers[slot as usize] = 0;
         }
     }
 
@@ -261,138 +248,6 @@ impl Patterns {
         }
         Ok(())
     }
-
-    /// Puts the state of all keys into the tables.
-    fn save(&self) -> Result<()> {
-        // By slot: what the rules hold, and the events that they hold on to.
-        let mut keys: std::collections::BTreeMap<u32, (Vec<(usize, Vec<i64>)>, SavedEvents)> = std::collections::BTreeMap::new();
-        for (number, rule) in self.rules.iter().enumerate() {
-            for slot in rule.executor.slots() {
-                let (states, events) = keys.entry(slot).or_default();
-                let mut saved = Saved { words: Vec::new(), events };
-                rule.executor.save(slot, &mut saved);
-                states.push((number, saved.words));
-            }
-        }
-        let (mut slots, mut rules, mut counts, mut words, mut lengths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (mut event_slots, mut numbers, mut times, mut handles) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for (slot, (states, events)) in keys {
-            for (rule, mut state) in states {
-                slots.push(slot);
-                rules.push(self.rules[rule].identity.as_str());
-                counts.push(self.numbers[slot as usize] as i64);
-                lengths.push(state.len());
-                words.append(&mut state);
-            }
-            for (number, handle) in events.handles.into_iter().enumerate() {
-                event_slots.push(slot);
-                numbers.push(number as i64);
-                times.push(self.kept.time(handle));
-                handles.push(handle);
-            }
-        }
-        let item = Arc::new(Field::new_list_field(DataType::Int64, false));
-        let list = ListArray::try_new(item, OffsetBuffer::from_lengths(lengths), int64s(words), None)?;
-        let mut columns = self.index.keys(&slots)?;
-        columns.extend([Arc::new(StringViewArray::from_iter_values(rules)) as ArrayRef, int64s(counts), Arc::new(list)]);
-        let rows = RecordBatch::try_new(self.states.schema().clone(), columns)?;
-        self.states.replace_all((!slots.is_empty()).then_some(rows));
-        let mut columns = self.index.keys(&event_slots)?;
-        columns.extend([int64s(numbers), int64s(times)]);
-        columns.extend(self.kept.gather(&handles)?.columns().iter().cloned());
-        let rows = RecordBatch::try_new(self.events.schema().clone(), columns)?;
-        self.events.replace_all((!event_slots.is_empty()).then_some(rows));
-        Ok(())
-    }
-
-    /// Takes the state of the keys out of the tables. The state of a rule that is no more, or of another shape, is left.
-    fn restore(&mut self) -> Result<()> {
-        let keys = self.keys.len();
-        let mut events: HashMap<(u32, i64), Handle, RandomState> = HashMap::default();
-        for (_, block) in self.events.blocks() {
-            let slots = self.intern(&block.rows)?;
-            let number = block.rows.column(keys).as_primitive::<Int64Type>();
-            let times = block.rows.column(keys + 1).as_primitive::<Int64Type>();
-            let rows = RecordBatch::try_new(self.input_nullable(), block.rows.columns()[keys + EVENT_COLUMNS..].to_vec())?;
-            self.kept.begin(&rows);
-            for (row, slot) in slots.iter().enumerate() {
-                let handle = self.kept.keep(row as u32, times.value(row));
-                events.insert((*slot, number.value(row)), handle);
-            }
-            self.kept.end()?;
-        }
-        for (_, block) in self.states.blocks() {
-            let slots = self.intern(&block.rows)?;
-            let names = block.rows.column(keys).as_string_view();
-            let counts = block.rows.column(keys + 1).as_primitive::<Int64Type>();
-            let states = block.rows.column(keys + STATE_COLUMNS - 1).as_list::<i32>();
-            for (row, slot) in slots.iter().enumerate() {
-                let Some(rule) = self.rules.iter_mut().find(|rule| rule.identity == names.value(row)) else { continue };
-                self.numbers[*slot as usize] = counts.value(row) as u64;
-                let words: Int64Array = states.value(row).as_primitive::<Int64Type>().clone();
-                let of_key: Vec<Handle> = (0..).map_while(|number| events.get(&(*slot, number)).copied()).collect();
-                // Nothing comes of putting state back.
-                let mut outcome = Outcome::default();
-                let mut shared = outcome.shared(&mut self.kept, &mut self.timers, &mut self.holders);
-                rule.executor.load(*slot, &mut Loaded { words: words.values().iter(), events: &of_key }, &mut shared)?;
-            }
-        }
-        for handle in events.into_values().filter(|handle| *handle != NO_ROW) {
-            self.kept.release(handle);
-        }
-        let unused: Vec<u32> = (0..self.holders.len() as u32).collect();
-        self.forget_keys(&unused);
-        Ok(())
-    }
-
-    fn intern(&mut self, rows: &RecordBatch) -> Result<Vec<u32>> {
-        let mut slots = Vec::new();
-        self.index.intern(&rows.columns()[..self.keys.len()], rows.num_rows(), &mut slots)?;
-        self.grow();
-        Ok(slots)
-    }
-
-    fn input_nullable(&self) -> SchemaRef {
-        let fields: Vec<Field> = self.input.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
-        Arc::new(Schema::new(fields))
-    }
-}
-
-/// Gives restored rows the columns of today's schema, each by its name: rules that have come since read others.
-fn columns_by_name(table: BlockTable) -> Result<BlockTable> {
-    for (id, block) in table.blocks() {
-        if block.rows.schema_ref().fields() == table.schema().fields() {
-            continue;
-        }
-        let rows = block.rows.num_rows();
-        let columns = table.schema().fields().iter().map(|field| match block.rows.column_by_name(field.name()) {
-            Some(column) if column.data_type() == field.data_type() => column.clone(),
-            _ => new_null_array(field.data_type(), rows),
-        });
-        let rows = RecordBatch::try_new(table.schema().clone(), columns.collect())?;
-        table.remove(id);
-        table.push(block.slice, rows);
-    }
-    Ok(table)
-}
-
-/// A shape with columns by their names in place of their positions.
-fn shape_by_name(shape: &str, input: &Schema) -> String {
-    let mut named = String::with_capacity(shape.len());
-    let mut rest = shape;
-    while let Some(at) = rest.find('@') {
-        let digits = rest[at + 1..].bytes().take_while(u8::is_ascii_digit).count();
-        named.push_str(&rest[..=at]);
-        let number = &rest[at + 1..at + 1 + digits];
-        match number.parse::<usize>() {
-            Ok(column) if column < input.fields().len() => named.push_str(input.field(column).name()),
-            // What is bound stands behind the columns, however many those are.
-            Ok(column) => named.push_str(&format!("${}", column - input.fields().len())),
-            Err(_) => named.push_str(number),
-        }
-        rest = &rest[at + 1 + digits..];
-    }
-    named + rest
 }
 
 fn running(number: u32, rule: &Rule, spec: &PatternSpec, conditions: &mut Conditions) -> Result<Running> {
@@ -401,10 +256,7 @@ fn running(number: u32, rule: &Rule, spec: &PatternSpec, conditions: &mut Condit
     let named = |error: Error| error.at(crate::error::Place::thing(format!("rule {}", rule.name)));
     Ok(Running {
         name: rule.name.clone(),
-        identity: match &spec.group {
-            Some(_) => format!("{} {}", rule.name, shape_by_name(&rule.shape(), &spec.input)),
-            None => format!("{} {}", rule.name, rule.shape()),
-        },
+        identity: spec.identity_of(rule),
         overflow: rule.bounds.overflow,
         executor: super::executor_of(number, rule, spec, conditions).map_err(named)?,
         emit: if matches!(rule.find, Find::Rows(_)) { None } else { Some(emitter(&rule.emit)?) },
@@ -418,11 +270,11 @@ impl Operator for Patterns {
     fn on_batch(&mut self, _input: Input, batch: RecordBatch, out: &mut Output) -> Result<()> {
         let (batch, times) = refuse_null_times(batch, self.time, out)?;
         let mark = self.mark.get();
-        let in_time = |row: u32| mark <= Watermark(times.value(row as usize));
-        let (kept, late): (Vec<u32>, Vec<u32>) = (0..batch.num_rows() as u32).partition(|row| in_time(*row));
-        let (batch, times) = if late.is_empty() {
+        let (batch, times) = if times.values().iter().all(|time| mark <= Watermark(*time)) {
             (batch, times.values().to_vec())
         } else {
+            let in_time = |row: &u32| mark <= Watermark(times.value(*row as usize));
+            let (kept, late): (Vec<u32>, Vec<u32>) = (0..batch.num_rows() as u32).partition(in_time);
             let pairs = late.len() as u64;
             refuse_late(&batch, late, pairs, || format!("patterns were decided up to the watermark {mark}"), out)?;
             let times = kept.iter().map(|row| times.value(*row as usize)).collect();
@@ -463,7 +315,7 @@ impl Operator for Patterns {
 
     fn state_bytes(&self) -> usize {
         let rules: usize = self.rules.iter().map(|rule| rule.executor.bytes()).sum();
-        let keys = self.numbers.len() * (size_of::<u64>() + size_of::<u32>());
+        let keys = self.numbers.len() * size_of::<u64>() + self.holders.bytes();
         self.index.bytes() + keys + self.pending.bytes_outside() + self.kept.bytes() + rules
     }
 }

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray};
 use arrow::datatypes::SchemaRef;
+use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 
 use crate::error::{Error, Result};
-use crate::operator::aggregates::Aggregates;
+use crate::operator::aggregates::{Aggregates, Arguments};
 use crate::operator::pattern::bind::arguments;
+use crate::operator::pattern::binding::{Binding, End, Expr, Labels, Navigation, bindings_schema};
 use crate::operator::pattern::kept_rows::{Handle, KeptRows, NO_ROW};
 use crate::operator::pattern::row_search::{Path, Running};
-use crate::operator::pattern::spec::{Binding, End, Expr, Labels, Navigation, bindings_schema};
 
 /// A row of a partition.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,11 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Are both about rows of one match?
+    fn same_match(&self, other: &Context<'_>) -> bool {
+        std::ptr::eq(self.path, other.path) && std::ptr::eq(self.rows, other.rows) && self.start == other.start
+    }
+
     /// Position of a row of `of` within the match.
     fn find(&self, of: &Labels, end: End, skip: usize, running: bool) -> Option<usize> {
         let current = self.current?.checked_sub(self.start)?;
@@ -49,9 +55,17 @@ impl Context<'_> {
     }
 
     /// Those of some rows of the match that are of `of`.
+    fn places(&self, of: &Labels, rows: Range<usize>) -> impl Iterator<Item = usize> {
+        rows.filter(|at| of.as_ref().is_none_or(|of| of.contains(&(self.path.labels()[*at] as usize))))
+    }
+
     fn handles(&self, of: &Labels, rows: Range<usize>) -> impl Iterator<Item = Handle> {
-        let fits = |at: &usize| of.as_ref().is_none_or(|of| of.contains(&(self.path.labels()[*at] as usize)));
-        rows.filter(fits).map(|at| self.rows[self.start + at].event)
+        self.places(of, rows).map(|at| self.event(at))
+    }
+
+    /// The event of a row of the match.
+    fn event(&self, at: usize) -> Handle {
+        self.rows[self.start + at].event
     }
 
     /// How many rows of the match there are up to the current one.
@@ -171,11 +185,22 @@ impl RowBinder {
                 evaluate(value, &handles, columns, rows)
             }
             Bound::Aggregate { of, function, running, columns } => {
+                let until = |context: &Context<'_>| if *running { context.up_to_current() } else { context.path.len() };
+                if contexts.windows(2).any(|two| two[0].same_match(&two[1])) {
+                    let mut values = Vec::with_capacity(contexts.len());
+                    for of_match in contexts.chunk_by(Context::same_match) {
+                        let ends: Vec<usize> = of_match.iter().map(until).collect();
+                        let places: Vec<usize> = of_match[0].places(of, 0..ends.iter().copied().max().unwrap_or(0)).collect();
+                        let handles: Vec<Handle> = places.iter().map(|at| of_match[0].event(*at)).collect();
+                        let added = arguments(function, &rows.gather_columns(&handles, columns)?)?;
+                        fold(function, &added, ends.iter().map(|end| places.partition_point(|at| at < end)), &mut values)?;
+                    }
+                    return Ok(ScalarValue::iter_to_array(values)?);
+                }
                 let mut accumulators = function.accumulators()?;
                 let (mut handles, mut groups) = (Vec::new(), Vec::new());
                 for (group, context) in contexts.iter().enumerate() {
-                    let until = if *running { context.up_to_current() } else { context.path.len() };
-                    handles.extend(context.handles(of, 0..until));
+                    handles.extend(context.handles(of, 0..until(context)));
                     groups.resize(handles.len(), group);
                 }
                 let batch = rows.gather_columns(&handles, columns)?;
@@ -184,6 +209,23 @@ impl RowBinder {
             }
         }
     }
+}
+
+/// The values of an aggregate over the first rows of a match: so many of `rows` for each. Every row is added once, where
+/// the numbers ascend.
+fn fold(function: &Aggregates, rows: &Arguments, ends: impl Iterator<Item = usize>, values: &mut Vec<ScalarValue>) -> Result<()> {
+    let (mut sum, mut from) = (function.row_by_row()?, 0);
+    for end in ends {
+        if end < from {
+            (sum, from) = (function.row_by_row()?, 0);
+        }
+        if end > from {
+            sum.update(&rows.slice(from..end))?;
+            from = end;
+        }
+        values.push(sum.value()?);
+    }
+    Ok(())
 }
 
 /// An aggregate over the rows of a match up to the tried one.

@@ -17,19 +17,18 @@ use crate::error::{Error, Result};
 use crate::operator::OUTPUT_ROWS;
 use crate::operator::pattern::PatternSpec;
 use crate::operator::pattern::bind::{emitted, truth};
+use crate::operator::pattern::binding::{Binding, Expr};
 use crate::operator::pattern::conditions::{ConditionId, Conditions};
 use crate::operator::pattern::executor::{Executor, Loaded, Rows, Saved, Shared};
 use crate::operator::pattern::kept_rows::{Handle, KeptRows, NO_ROW};
 use crate::operator::pattern::row_bind::{Context, PartitionRow, RowBinder};
 use crate::operator::pattern::row_pattern::{MAX_VARIABLES, Op, Program, RowPattern, RowSkip, RowsPerMatch};
 use crate::operator::pattern::row_search::{Path, Running, Search, Way};
-use crate::operator::pattern::spec::{Binding, Expr, Order, Rule};
+use crate::operator::pattern::spec::{Order, Rule};
 use crate::operator::pattern::timers::Timer;
 
 /// Version of the saved form.
 const VERSION: i64 = 1;
-/// About how many rows aggregates look at in one go.
-const LOOKED_AT: usize = 1 << 20;
 /// Most ways that one search tries before it is given up as hopeless.
 const MAX_TRIED: usize = 10_000_000;
 
@@ -412,10 +411,7 @@ impl RowMatches {
                 _ => {}
             }
         }
-        // Aggregates up to each row of a long match look at all rows before it.
-        let longest = found.iter().map(|matched| matched.path.len()).max().unwrap_or(0);
-        let rows = (LOOKED_AT / longest.max(1)).clamp(1, OUTPUT_ROWS);
-        for (contexts, others) in contexts.chunks(rows).zip(others.chunks(rows)) {
+        for (contexts, others) in contexts.chunks(OUTPUT_ROWS).zip(others.chunks(OUTPUT_ROWS)) {
             let bound = self.measures.bind(contexts, others, &self.needed, shared.kept)?;
             shared.emitted.push(emitted(&self.columns, &bound, &self.schema)?);
         }

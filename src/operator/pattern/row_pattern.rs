@@ -6,17 +6,20 @@
 //! ```
 
 use crate::error::{Error, Result};
-use crate::operator::pattern::spec::Condition;
+use crate::operator::pattern::binding::Condition;
 
 /// Most variables in one PERMUTE: all their orders are spelled out.
 pub const MAX_PERMUTED: usize = 6;
 /// Most instructions of a program: `{n,m}` are spelled out.
 pub const MAX_PROGRAM: usize = 100_000;
 
+/// Most rows that PREV and NEXT go: so many of every partition are kept, whatever matches.
+pub const MAX_DISTANCE: i64 = 10_000;
+
 /// Most variables of a pattern: a row's are bits of one word.
 pub const MAX_VARIABLES: usize = 64;
 
-/// MATCH_RECOGNIZE. Measures are the rule's [`Emission`](super::spec::Emission): one row per match, or per row of it.
+/// MATCH_RECOGNIZE. Measures are the rule's [`Emission`](super::binding::Emission): one row per match, or per row of it.
 #[derive(Debug, Clone)]
 pub struct RowPattern {
     /// The primary variables; labels are positions in here. A union variable (SUBSET) is several labels.

@@ -7,7 +7,7 @@
 
 use arrow::array::ArrayRef;
 
-use crate::operator::pattern::spec::{End, Labels};
+use crate::operator::pattern::binding::{End, Labels};
 
 /// The labels of the rows of a match, from its first row on.
 #[derive(Debug, Default, Clone)]

@@ -1,5 +1,8 @@
 //! Which rows of a batch a condition holds for: all, a bitmap, or (when few) their numbers.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use arrow::buffer::BooleanBuffer;
 
 /// Some rows of a batch.
@@ -7,8 +10,37 @@ use arrow::buffer::BooleanBuffer;
 pub(super) enum RowSet {
     All,
     Bits(BooleanBuffer),
-    /// Ascending.
-    Few(Vec<u32>),
+    Few(Few),
+}
+
+/// A few rows, ascending: a part of a list that others have parts of, too.
+#[derive(Debug, Clone)]
+pub(super) struct Few {
+    list: Arc<[u32]>,
+    part: Range<usize>,
+}
+
+impl Default for Few {
+    fn default() -> Self {
+        Few::all(Vec::new())
+    }
+}
+
+impl Few {
+    /// All of a list.
+    pub(super) fn all(rows: Vec<u32>) -> Self {
+        Few { part: 0..rows.len(), list: rows.into() }
+    }
+
+    /// A part of a list.
+    pub(super) fn part(list: &Arc<[u32]>, part: Range<usize>) -> Self {
+        Few { list: list.clone(), part }
+    }
+
+    /// The rows.
+    pub(super) fn get(&self) -> &[u32] {
+        &self.list[self.part.clone()]
+    }
 }
 
 impl RowSet {
@@ -17,7 +49,7 @@ impl RowSet {
         match self {
             RowSet::All => true,
             RowSet::Bits(bits) => bits.value(row as usize),
-            RowSet::Few(rows) => rows.binary_search(&row).is_ok(),
+            RowSet::Few(rows) => rows.get().binary_search(&row).is_ok(),
         }
     }
 
@@ -26,7 +58,7 @@ impl RowSet {
         match self {
             RowSet::All => (0..total as u32).for_each(each),
             RowSet::Bits(bits) => bits.set_indices_u32().for_each(each),
-            RowSet::Few(rows) => rows.iter().copied().for_each(each),
+            RowSet::Few(rows) => rows.get().iter().copied().for_each(each),
         }
     }
 }

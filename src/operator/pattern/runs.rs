@@ -4,11 +4,15 @@
 //!  event ─▶ what is due for its key before it ─▶ each run moves along its edges ─▶ a new start ─▶ matches ─▶ skipping ─▶ bounds
 //! ```
 //! Only events for which a condition holds are looked at. What lies between them moves a run at most once
-//! ([`State::idle`](super::automaton)), which the key's event numbers tell.
+//! ([`State::idle`](super::automaton)), which the key's event numbers tell. What ends a run beside an event: `expiry.rs`,
+//! `bounds.rs`.
+
+mod bounds;
+mod expiry;
+mod saved;
 
 use std::collections::VecDeque;
 
-use ahash::RandomState;
 use hashbrown::HashMap;
 
 use crate::error::{Error, Result};
@@ -16,14 +20,13 @@ use crate::operator::pattern::PatternSpec;
 use crate::operator::pattern::automaton::{Action, AtomId, Automaton, Kind, StateId};
 use crate::operator::pattern::bind::{BoundCondition, Taken};
 use crate::operator::pattern::buffer::{Buffer, NodeId, ROOT};
+use crate::operator::pattern::by_key::ByKey;
 use crate::operator::pattern::conditions::{ConditionId, Conditions, split};
-use crate::operator::pattern::executor::{Executor, Found, Loaded, Overflowed, Rows, Saved, Shared, What};
+use crate::operator::pattern::executor::{Executor, Found, Loaded, Rows, Saved, Shared, What};
 use crate::operator::pattern::row_set::any_of;
-use crate::operator::pattern::spec::{Bounds, OnTimeout, Order, Overflow, Rule, Sequence, Skip, SkipTo, Start};
-use crate::operator::pattern::timers::Timer;
+use crate::operator::pattern::sequence::{Sequence, Skip, SkipTo, Start};
+use crate::operator::pattern::spec::{Bounds, OnTimeout, Order, Rule};
 
-/// Version of the saved form.
-const VERSION: i64 = 1;
 /// "Never".
 const NEVER: i64 = i64::MAX;
 
@@ -82,9 +85,11 @@ pub(super) struct Runs {
     bounds: Bounds,
     order: Order,
     on_timeout: Option<Option<usize>>,
-    keys: HashMap<u32, KeyRuns, RandomState>,
+    keys: ByKey<KeyRuns>,
     buffer: Buffer,
     open: usize,
+    /// Lists that are empty between events, so that none is made anew for each.
+    spare: (Vec<Run>, Vec<(Action, StateId)>),
     /// It went over its bounds and was to fail then.
     failed: bool,
 }
@@ -138,34 +143,15 @@ impl Runs {
             bounds: rule.bounds,
             order: *order,
             on_timeout: rule.on_timeout.as_ref().map(|OnTimeout { at_least, .. }| *at_least),
-            keys: HashMap::with_hasher(RandomState::with_seeds(11, 12, 13, 14)),
+            keys: ByKey::new(),
             buffer: Buffer::default(),
             open: 0,
+            spare: Default::default(),
             failed: false,
         })
     }
 
-    /// When the run is over, whatever comes.
-    fn deadline(&self, run: &Run) -> i64 {
-        let within = self.within.map_or(NEVER, |within| run.begun.saturating_add(within));
-        let state = &self.automaton.states[run.state as usize];
-        let own = match state.pending {
-            Some(absent_for) => absent_for,
-            None => state.patience,
-        };
-        within.min(own.map_or(NEVER, |own| run.last.saturating_add(own)))
-    }
-
-    /// Is a run that is over at `deadline` a match?
-    fn is_match(&self, run: &Run, deadline: i64) -> bool {
-        match self.automaton.states[run.state as usize].pending {
-            Some(None) => true,
-            Some(Some(absent_for)) => run.last.saturating_add(absent_for) <= deadline,
-            None => false,
-        }
-    }
-
-    /// Rows that must be looked at, by key, in order.
+    /// Rows that must be looked at, in order; by key where the next event of each is tried together.
     fn candidates(&self, rows: &Rows<'_>) -> Vec<u32> {
         let total = rows.slots.len();
         let mut found = Vec::new();
@@ -178,18 +164,22 @@ impl Runs {
         } else {
             any_of(self.atoms.iter().filter_map(|atom| atom.event).map(|id| &rows.sets[id]), total, &mut found);
         }
-        found.sort_by_key(|row| rows.slots[*row as usize]);
+        if self.bound {
+            found.sort_by_key(|row| rows.slots[*row as usize]);
+        }
         found
     }
 
-    /// The key's state as it is just before event `number` at `time`.
-    fn settle(&mut self, slot: u32, number: u64, time: i64, shared: &mut Shared<'_>) -> Result<()> {
-        if self.order == Order::EventTime && self.keys.get(&slot).is_some_and(|key| key.timer <= time) {
+    /// Brings the key's state to where it is just before event `number` at `time`; its place, if there is any.
+    fn settle(&mut self, slot: u32, number: u64, time: i64, shared: &mut Shared<'_>) -> Result<Option<usize>> {
+        let mut place = self.keys.find(slot);
+        if self.order == Order::EventTime && place.is_some_and(|place| self.keys.at(place).timer <= time) {
             self.expire(slot, time, shared)?;
+            place = self.keys.find(slot);
         }
-        let Some(key) = self.keys.get_mut(&slot) else { return Ok(()) };
+        let Some(key) = place.map(|place| self.keys.at_mut(place)) else { return Ok(None) };
         if !self.automaton.restless || key.runs.iter().all(|run| run.seen + 1 >= number) {
-            return Ok(());
+            return Ok(place);
         }
         let old = std::mem::take(&mut key.runs);
         let before = old.len();
@@ -210,7 +200,7 @@ impl Runs {
         }
         self.open = self.open + runs.len() - before;
         key.runs = runs;
-        Ok(())
+        Ok(place)
     }
 
     /// The conditions that read taken events, for the next event (row) of each of some keys at once.
@@ -221,7 +211,7 @@ impl Runs {
         let mut tried: Vec<Vec<(usize, usize)>> = vec![Vec::new(); atoms];
         let mut taken: Vec<Vec<Taken>> = Vec::with_capacity(heads.len());
         for (at, (slot, row)) in heads.iter().enumerate() {
-            let runs = self.keys.get(slot).map_or(&[][..], |key| &key.runs);
+            let runs = self.keys.get(*slot).map_or(&[][..], |key| &key.runs);
             truths.push(Truth { atoms, values: vec![false; (runs.len() + 1) * atoms] });
             let states = runs.iter().map(|run| run.state).chain([self.automaton.start]);
             let mut of_runs = vec![Taken::new(); runs.len() + 1];
@@ -251,19 +241,16 @@ impl Runs {
         Ok(truths)
     }
 
-    /// Moves the runs of a key for an event, and begins a new one with it.
-    fn advance(&mut self, row: u32, rows: &Rows<'_>, truth: &Truth, shared: &mut Shared<'_>) -> Result<()> {
+    /// Moves the runs of the key at `place` for an event, and begins a new one with it.
+    fn advance(&mut self, row: u32, place: Option<usize>, rows: &Rows<'_>, truth: &Truth, shared: &mut Shared<'_>) -> Result<()> {
         let (slot, time, number) = (rows.slots[row as usize], rows.times[row as usize], rows.numbers[row as usize]);
-        let key = self.keys.get_mut(&slot);
-        let had_key = key.is_some();
-        let (old, mut absent) = match key {
+        let (mut old, mut absent) = match place.map(|place| self.keys.at_mut(place)) {
             Some(key) => (std::mem::take(&mut key.runs), std::mem::take(&mut key.absent)),
             None => (Vec::new(), vec![i64::MIN; self.automaton.before.len()]),
         };
         let before = old.len();
-        let mut runs: Vec<Run> = Vec::with_capacity(before + 1);
+        let (mut runs, mut moves) = std::mem::take(&mut self.spare);
         let mut done: VecDeque<Done> = VecDeque::new();
-        let mut moves = Vec::new();
         let atoms = &self.atoms;
         for (at, run) in old.iter().enumerate() {
             let too_late = self.within.is_some_and(|within| time.saturating_sub(run.begun) >= within);
@@ -360,24 +347,28 @@ impl Runs {
         }
         self.open = self.open + runs.len() - before;
         let idle = runs.is_empty() && absent.iter().all(|last| *last == i64::MIN);
-        match (idle, had_key) {
-            (true, false) => return Ok(()),
-            (true, true) => {
-                self.keys.remove(&slot);
-                shared.release(slot);
+        old.clear();
+        let place = match place {
+            _ if idle => {
+                if let Some(place) = place {
+                    self.keys.remove(place);
+                    shared.release(slot);
+                }
+                self.spare = (runs, moves);
                 return Ok(());
             }
-            (false, false) => {
+            None => {
                 shared.hold(slot);
-                self.keys.insert(slot, KeyRuns { runs, absent, timer: NEVER });
+                self.keys.insert(slot, KeyRuns { runs, absent, timer: NEVER })
             }
-            (false, true) => {
-                if let Some(key) = self.keys.get_mut(&slot) {
-                    (key.runs, key.absent) = (runs, absent);
-                }
+            Some(place) => {
+                let key = self.keys.at_mut(place);
+                (key.runs, key.absent) = (runs, absent);
+                place
             }
-        }
-        self.set_timer(slot, shared);
+        };
+        self.spare = (old, moves);
+        self.set_timer(slot, place, shared);
         Ok(())
     }
 
@@ -443,116 +434,6 @@ impl Runs {
             stays
         });
     }
-
-    /// Keeps the runs of a key, and the bytes of the rule, within their bounds.
-    fn bound_runs(&mut self, slot: u32, runs: &mut Vec<Run>, shared: &mut Shared<'_>) {
-        let mut most = self.bounds.max_runs;
-        if let Some(max_bytes) = self.bounds.max_bytes
-            && self.bytes() > max_bytes
-        {
-            // Half of the key's runs go: it is the one that grows.
-            most = most.min(runs.len() / 2);
-        }
-        let Some(dropped) = runs.len().checked_sub(most).filter(|dropped| *dropped > 0) else { return };
-        let gone = match self.bounds.overflow {
-            Overflow::DropOldest => runs.drain(..dropped),
-            Overflow::DropNewest => runs.drain(most..),
-            Overflow::FailRule => {
-                self.failed = true;
-                runs.drain(..)
-            }
-        };
-        gone.for_each(|run| self.buffer.release(run.node, shared.kept));
-        shared.overflowed.push(Overflowed { rule: self.rule, slot, dropped: dropped as u64 });
-    }
-
-    /// Forgets everything.
-    fn clear(&mut self, shared: &mut Shared<'_>) -> Result<()> {
-        for (slot, key) in self.keys.drain() {
-            key.runs.iter().for_each(|run| self.buffer.release(run.node, shared.kept));
-            shared.release(slot);
-        }
-        self.open = 0;
-        Ok(())
-    }
-
-    /// Ends the runs of a key that are over at `now`, in the order in which they are.
-    fn expire(&mut self, slot: u32, now: i64, shared: &mut Shared<'_>) -> Result<()> {
-        let Some(mut key) = self.keys.remove(&slot) else { return Ok(()) };
-        let before = key.runs.len();
-        let mut due: Vec<(i64, bool, Run)> = Vec::new();
-        key.runs.retain(|run| {
-            let deadline = self.deadline(run);
-            let over = deadline <= now && deadline < NEVER;
-            if over {
-                due.push((deadline, !self.is_match(run, deadline), *run));
-            }
-            !over
-        });
-        due.sort_by_key(|(deadline, timeout, run)| (*deadline, *timeout, run.start));
-        let mut due: VecDeque<(i64, bool, Run)> = due.into();
-        let mut told: Vec<NodeId> = Vec::new();
-        while let Some((deadline, timeout, run)) = due.pop_front() {
-            // Branches of a run that have taken the same wait for different things: the match is told once, and that time
-            // is out only with the last of them.
-            let lives_on = due.iter().map(|(_, _, run)| run).chain(&key.runs).any(|other| other.node == run.node);
-            if told.contains(&run.node) || (timeout && lives_on) {
-                self.buffer.release(run.node, shared.kept);
-                continue;
-            }
-            told.push(run.node);
-            if !timeout {
-                let mut done = VecDeque::from([Done { node: run.node, start: run.start }]);
-                let mut others: Vec<Run> = due.iter().map(|(_, _, run)| *run).collect();
-                let waiting = others.len();
-                others.append(&mut key.runs);
-                // Those that are due are dropped by number, so that they keep their order.
-                let all: Vec<u64> = others.iter().map(|run| run.start).collect();
-                self.finish(&mut done, &mut others, deadline, shared)?;
-                let left: Vec<u64> = others.iter().map(|run| run.start).collect();
-                let stays = |start: u64| left.contains(&start);
-                let due_left = all[..waiting].iter().filter(|start| stays(**start)).count();
-                key.runs = others.split_off(due_left);
-                due.retain(|(_, _, run)| stays(run.start));
-            } else {
-                let taken = self.buffer.taken(run.node);
-                let far_enough = |at_least: usize| taken.iter().any(|(label, _)| *label as usize >= at_least);
-                if self.on_timeout.is_some_and(|at_least| at_least.is_none_or(far_enough)) {
-                    taken.iter().for_each(|(_, event)| shared.kept.hold(*event));
-                    shared.found.push(Found { rule: self.rule, what: What::Timeout, time: deadline, taken });
-                }
-                self.buffer.release(run.node, shared.kept);
-            }
-        }
-        for ((_, absent_for), last) in self.automaton.before.iter().zip(&mut key.absent) {
-            if *last != i64::MIN && last.saturating_add(*absent_for) <= now {
-                *last = i64::MIN;
-            }
-        }
-        key.timer = NEVER;
-        self.open = self.open + key.runs.len() - before;
-        if key.runs.is_empty() && key.absent.iter().all(|last| *last == i64::MIN) {
-            shared.release(slot);
-        } else {
-            self.keys.insert(slot, key);
-            self.set_timer(slot, shared);
-        }
-        Ok(())
-    }
-
-    fn set_timer(&mut self, slot: u32, shared: &mut Shared<'_>) {
-        let Some(key) = self.keys.get(&slot) else { return };
-        let runs = key.runs.iter().map(|run| self.deadline(run));
-        let absent = self.automaton.before.iter().zip(&key.absent).filter(|(_, last)| **last != i64::MIN);
-        let absent = absent.map(|((_, absent_for), last)| last.saturating_add(*absent_for));
-        let next = runs.chain(absent).min().unwrap_or(NEVER);
-        if let Some(key) = self.keys.get_mut(&slot)
-            && next < key.timer
-        {
-            key.timer = next;
-            shared.timers.set(Timer { at: next, rule: self.rule, slot });
-        }
-    }
 }
 
 impl Executor for Runs {
@@ -564,8 +445,8 @@ impl Executor for Runs {
         };
         if !self.bound {
             for row in candidates {
-                visit(self, row, shared)?;
-                self.advance(row, rows, &Truth::default(), shared)?;
+                let place = visit(self, row, shared)?;
+                self.advance(row, place, rows, &Truth::default(), shared)?;
                 if self.failed {
                     break;
                 }
@@ -581,9 +462,10 @@ impl Executor for Runs {
                 heads.push((of_key(of_one[0]), of_one[0]));
             }
             let truths = self.truths(&heads, rows, shared)?;
-            for ((_, row), truth) in heads.iter().zip(&truths) {
+            for ((slot, row), truth) in heads.iter().zip(&truths) {
                 if !self.failed {
-                    self.advance(*row, rows, truth, shared)?;
+                    let place = self.keys.find(*slot);
+                    self.advance(*row, place, rows, truth, shared)?;
                 }
             }
             keys = keys.into_iter().map(|rows| &rows[1..]).filter(|rows| !rows.is_empty()).collect();
@@ -597,83 +479,18 @@ impl Executor for Runs {
 
     fn bytes(&self) -> usize {
         const NODE: usize = 32;
-        self.open * size_of::<Run>() + self.buffer.len() * NODE + self.keys.len() * size_of::<KeyRuns>()
+        self.open * size_of::<Run>() + self.buffer.len() * NODE + self.keys.bytes()
     }
 
     fn slots(&self) -> Vec<u32> {
-        let mut slots: Vec<u32> = self.keys.keys().copied().collect();
-        slots.sort_unstable();
-        slots
+        self.keys.slots()
     }
 
-    /// Version, absences, nodes (parents before children), runs.
     fn save(&self, slot: u32, to: &mut Saved<'_>) {
-        let Some(key) = self.keys.get(&slot) else { return };
-        to.word(VERSION);
-        to.word(key.absent.len() as i64);
-        key.absent.iter().for_each(|last| to.word(*last));
-        let mut numbers: HashMap<NodeId, i64> = HashMap::new();
-        let mut order: Vec<NodeId> = Vec::new();
-        for run in &key.runs {
-            let mut path = Vec::new();
-            let mut id = run.node;
-            while let Some(node) = self.buffer.get(id)
-                && !numbers.contains_key(&id)
-            {
-                path.push(id);
-                id = node.parent;
-            }
-            for id in path.into_iter().rev() {
-                numbers.insert(id, order.len() as i64);
-                order.push(id);
-            }
-        }
-        to.word(order.len() as i64);
-        for node in order.iter().filter_map(|id| self.buffer.get(*id)) {
-            to.word(numbers.get(&node.parent).copied().unwrap_or(-1));
-            to.event(node.event);
-            to.word(node.number as i64);
-            to.word(i64::from(node.label));
-        }
-        to.word(key.runs.len() as i64);
-        for run in &key.runs {
-            to.word(i64::from(run.state));
-            to.word(numbers.get(&run.node).copied().unwrap_or(-1));
-            [run.begun, run.last, run.start as i64, run.seen as i64].into_iter().for_each(|word| to.word(word));
-        }
+        self.write(slot, to);
     }
 
     fn load(&mut self, slot: u32, from: &mut Loaded<'_>, shared: &mut Shared<'_>) -> Result<()> {
-        let version = from.word()?;
-        if version != VERSION {
-            return Err(Error::corrupt(format!("the state of rule '{}' is of version {version}, this program reads {VERSION}", self.name)));
-        }
-        let absent = (0..from.count()?).map(|_| from.word()).collect::<Result<Vec<_>>>()?;
-        let mut nodes: Vec<NodeId> = Vec::new();
-        let at = |nodes: &[NodeId], number: i64| usize::try_from(number).ok().and_then(|number| nodes.get(number).copied()).unwrap_or(ROOT);
-        for _ in 0..from.count()? {
-            let parent = at(&nodes, from.word()?);
-            let event = from.event()?;
-            shared.kept.hold(event);
-            let (number, label) = (from.word()? as u64, from.count()? as u16);
-            nodes.push(self.buffer.add(parent, event, number, label));
-        }
-        let mut runs = Vec::new();
-        for _ in 0..from.count()? {
-            let state = from.count()? as StateId;
-            if state as usize >= self.automaton.states.len() {
-                return Err(Error::corrupt(format!("a run of rule '{}' is in state {state}, which there is not", self.name)));
-            }
-            let node = at(&nodes, from.word()?);
-            self.buffer.hold(node);
-            let (begun, last) = (from.word()?, from.word()?);
-            runs.push(Run { state, node, begun, last, start: from.word()? as u64, seen: from.word()? as u64 });
-        }
-        nodes.into_iter().for_each(|node| self.buffer.release(node, shared.kept));
-        self.open += runs.len();
-        shared.hold(slot);
-        self.keys.insert(slot, KeyRuns { runs, absent, timer: NEVER });
-        self.set_timer(slot, shared);
-        Ok(())
+        self.read(slot, from, shared)
     }
 }

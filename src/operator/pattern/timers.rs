@@ -14,11 +14,11 @@ const TICK_BITS: u32 = 16;
 const TURN_BITS: u32 = 8;
 const SLOTS: usize = 1 << TURN_BITS;
 
-/// A timer of a rule and a key.
+/// A timer of a rule and a key. In this order they go off: what one rule looks at is looked at together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Timer {
-    pub(super) at: i64,
     pub(super) rule: u32,
+    pub(super) at: i64,
     pub(super) slot: u32,
 }
 
@@ -57,7 +57,7 @@ impl Timers {
         }
     }
 
-    /// Takes the timers at or before `now`, in order of time.
+    /// Takes the timers at or before `now`: by rule, in order of time.
     pub(super) fn due(&mut self, now: i64) -> Vec<Timer> {
         let mut due = Vec::new();
         if self.count == 0 {

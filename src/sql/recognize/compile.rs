@@ -16,8 +16,9 @@ use super::CLAUSE;
 use super::node::{Bound, RecognizeNode, bound_name, with_bound};
 use crate::error::{Error, Result};
 use crate::operator::pattern::PatternSpec;
+use crate::operator::pattern::binding::{Binding, Condition, Emission, End, Navigation};
 use crate::operator::pattern::row_pattern::{RowPattern, RowsPerMatch};
-use crate::operator::pattern::spec::{Binding, Bounds, Condition, Emission, End, Find, Navigation, Order, Rule, TieOrder};
+use crate::operator::pattern::spec::{Bounds, Find, Order, Rule, TieOrder};
 
 /// What the operator does for `node`, over `rows`: the columns of the node's input as they come. `seq`: the column that
 /// orders rows of one time, right behind them.
@@ -55,6 +56,7 @@ pub(in crate::sql) fn spec(node: &RecognizeNode, rows: SchemaRef, seq: Option<us
         emit: Emission { bindings, columns },
         on_timeout: None,
         bounds: Bounds::default(),
+        warm_up: false,
     };
     Ok(PatternSpec {
         group: None,

@@ -24,7 +24,8 @@ use super::node::{Bound, bound_name};
 use super::regex::Variables;
 use super::syntax::semantics;
 use crate::error::{Error, Result};
-use crate::operator::pattern::spec::{End, Labels};
+use crate::operator::pattern::binding::{End, Labels};
+use crate::operator::pattern::row_pattern::MAX_DISTANCE;
 use crate::sql::expression::{is_replaced, quoted, with_fields};
 use crate::sql::flink_types::with_flink_literals;
 use crate::sql::{place, relation, scope};
@@ -244,6 +245,12 @@ impl<'a, 'c> Names<'a, 'c> {
             [inner, count] => (inner, self.count(count, name)?),
             _ => return Err(self.fault(usage(), span)),
         };
+        if distance > MAX_DISTANCE {
+            return Err(self.fault(
+                format!("{name}(…) goes {distance} rows, and so many of every partition would be kept; at most {MAX_DISTANCE}"),
+                span,
+            ));
+        }
         let (said, inner) = match semantics(inner) {
             Some((running, _, of)) => (Some(running), of),
             None => (running, inner),

@@ -11,8 +11,8 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use crate::error::Place;
+use crate::operator::pattern::binding::{End, Labels};
 use crate::operator::pattern::row_pattern::{Regex, RowSkip, RowsPerMatch};
-use crate::operator::pattern::spec::{End, Labels};
 
 /// Looks for matches of a pattern among the rows of each partition, in event-time order.
 ///

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::quantified::Place;
 use super::{Action, AtomId, Edge, Formula, Kind, State, StateId};
-use crate::operator::pattern::spec::{Body, Condition, Link, Step};
+use crate::operator::pattern::binding::Condition;
+use crate::operator::pattern::sequence::{Body, Link, Step};
 
 /// A step with the number of its first label.
 pub(super) struct Numbered<'a> {

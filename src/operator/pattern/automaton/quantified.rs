@@ -2,7 +2,7 @@
 
 use super::maker::{Guard, Head, Maker, Numbered};
 use super::{Action, Formula, Kind, StateId};
-use crate::operator::pattern::spec::{Inner, Link, Step};
+use crate::operator::pattern::sequence::{Inner, Link, Step};
 
 /// Where a step stands.
 pub(super) struct Place<'a> {
