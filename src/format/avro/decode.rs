@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::compute::{CastOptions, FilterBuilder, cast_with_options, concat, concat_batches, filter_record_batch};
+use arrow::compute::{FilterBuilder, concat, concat_batches, filter_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_avro::reader::{Decoder as ArrowDecoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use super::fit::fit;
 use super::registry::Registry;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, did_you_mean};
 use crate::format::column::type_name;
 use crate::format::late::no_changes;
 use crate::format::metadata::MetadataPlan;
@@ -33,10 +34,20 @@ pub(super) enum Writers {
     Registry(Registry),
 }
 
+fn fields_of(schema: &Value) -> Option<&Vec<Value>> {
+    schema.get("fields").and_then(Value::as_array)
+}
+
+fn name_of(field: &Value) -> Option<&str> {
+    field.get("name").and_then(Value::as_str)
+}
+
 /// Decodes.
 #[derive(Debug)]
 pub(super) struct AvroDecoder {
     writers: Writers,
+    /// The schema that writers' records are resolved to; `None` = each is read by its own.
+    reader: Option<Value>,
     columns: Vec<DecodeColumn>,
     first_schema: SchemaRef,
     schema: SchemaRef,
@@ -49,7 +60,9 @@ pub(super) struct AvroDecoder {
 #[derive(Debug)]
 struct Writer {
     store: SchemaStore,
-    /// The fields that are read, by number in the writer's schema.
+    /// What they are resolved to.
+    reader: Option<AvroSchema>,
+    /// The fields that are read, by number in the reader's schema (the writer's where there is none).
     projection: Vec<usize>,
 }
 
@@ -62,18 +75,26 @@ struct Run {
 
 impl AvroDecoder {
     /// A decoder of the columns of `spec`.
-    pub(super) fn new(spec: &DecodeSpec, writers: Writers) -> Result<AvroDecoder> {
+    pub(super) fn new(spec: &DecodeSpec, writers: Writers, reader: Option<Value>) -> Result<AvroDecoder> {
         let columns: Vec<DecodeColumn> = spec.first.iter().chain(&spec.rest).cloned().collect();
         for column in &columns {
             match &column.from {
                 ColumnOrigin::Metadata(key) => _ = MetadataPlan::new(&column.field, key)?,
-                ColumnOrigin::Connector(_) | ColumnOrigin::Payload(_) => {}
+                ColumnOrigin::Connector(_) => {}
+                ColumnOrigin::Payload(name) => {
+                    let Some(fields) = reader.as_ref().and_then(fields_of) else { continue };
+                    if !fields.iter().any(|field| name_of(field) == Some(name)) {
+                        let near = did_you_mean(name, fields.iter().filter_map(name_of));
+                        return Err(Error::input(format!("column '{name}' is no field of 'avro-confluent.schema'{near}")));
+                    }
+                }
                 ColumnOrigin::Change => return Err(no_changes(column)),
             }
         }
         let fields: Vec<_> = columns.iter().map(|column| column.field.clone()).collect();
         Ok(AvroDecoder {
             writers,
+            reader,
             first_schema: Arc::new(Schema::new(fields[..spec.first.len()].to_vec())),
             schema: Arc::new(Schema::new(fields)),
             columns,
@@ -116,23 +137,36 @@ impl AvroDecoder {
     /// How records with the schema `text` are read.
     fn read_as(&self, text: String) -> std::result::Result<Writer, String> {
         let schema: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        let fields = schema.get("fields").and_then(Value::as_array).ok_or("it is no record")?;
+        let own = fields_of(&schema).ok_or("it is no record")?;
+        // Records are told apart by their ids: what the whole record is called says nothing.
+        let reader = self.reader.clone().map(|mut reader| {
+            for part in ["name", "namespace"] {
+                match (schema.get(part), reader.as_object_mut()) {
+                    (Some(value), Some(reader)) => _ = reader.insert(part.to_owned(), value.clone()),
+                    (None, Some(reader)) => _ = reader.remove(part),
+                    (_, None) => {}
+                }
+            }
+            reader
+        });
+        let fields = reader.as_ref().and_then(fields_of).unwrap_or(own);
         let is_read = |name: &str| self.columns.iter().any(|c| matches!(&c.from, ColumnOrigin::Payload(own) if own == name));
-        let name = |field: &Value| field.get("name").and_then(Value::as_str).is_some_and(is_read);
-        let mut projection: Vec<usize> = fields.iter().enumerate().filter(|(_, field)| name(field)).map(|(at, _)| at).collect();
+        let reads = |field: &Value| name_of(field).is_some_and(is_read);
+        let mut projection: Vec<usize> = fields.iter().enumerate().filter(|(_, field)| reads(field)).map(|(at, _)| at).collect();
         if projection.is_empty() {
             // Rows are counted by some column.
             projection.push(0);
         }
         let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
         store.set(Fingerprint::Id(0), AvroSchema::new(text)).map_err(|error| error.to_string())?;
-        let writer = Writer { store, projection };
+        let reader = reader.map(|reader| AvroSchema::new(reader.to_string()));
+        let writer = Writer { store, reader, projection };
         writer.open(1)?;
         Ok(writer)
     }
 
     /// The columns of a run, in the types of the table; rows that do not fit join the faults.
-    fn fit(&self, chunk: &Chunk, run: &mut Run) -> Result<Vec<ArrayRef>> {
+    fn fit_all(&self, chunk: &Chunk, run: &mut Run) -> Result<Vec<ArrayRef>> {
         let count = run.rows.num_rows();
         let records: Vec<Record> = run.numbers.iter().map(|number| Record { number: *number, start: 0, end: 0 }).collect();
         let rows: Vec<u32> = (0..count as u32).collect();
@@ -153,17 +187,13 @@ impl AvroDecoder {
                 ColumnOrigin::Change => return Err(no_changes(column)),
             };
             let own = run.rows.column_by_name(name).cloned().unwrap_or_else(|| new_null_array(wanted, count));
-            let lenient = CastOptions { safe: true, ..CastOptions::default() };
-            let array = if own.data_type() == wanted { Ok(own.clone()) } else { cast_with_options(&own, wanted, &lenient) };
-            let array = array.unwrap_or_else(|_| new_null_array(wanted, count));
+            let mut unfit = vec![false; count];
+            let array = fit(&own, wanted, &mut unfit)?;
             for (row, fault) in faulty.iter_mut().enumerate().filter(|(_, fault)| fault.is_none()) {
-                if array.is_valid(row) {
-                    continue;
-                }
-                if own.is_valid(row) {
+                if unfit[row] {
                     *fault =
                         Some(format!("column '{name}': {} of the writer is no {} here", type_name(own.data_type()), type_name(wanted)));
-                } else if !field.is_nullable() {
+                } else if array.is_null(row) && !field.is_nullable() {
                     *fault = Some(format!("column '{name}' is NULL, but declared NOT NULL"));
                 }
             }
@@ -191,6 +221,10 @@ impl Writer {
     fn open(&self, rows: usize) -> std::result::Result<ArrowDecoder, String> {
         // As views arrow-avro 59 loses which strings are NULL.
         let builder = ReaderBuilder::new().with_batch_size(rows).with_utf8_view(false).with_writer_schema_store(self.store.clone());
+        let builder = match &self.reader {
+            Some(reader) => builder.with_reader_schema(reader.clone()),
+            None => builder,
+        };
         builder.with_projection(self.projection.clone()).build_decoder().map_err(|error| error.to_string())
     }
 
@@ -270,7 +304,7 @@ impl Decoder for AvroDecoder {
                 Ok(writer) => {
                     let mut run = writer.decode(&records)?;
                     if !run.numbers.is_empty() {
-                        parts.push(self.fit(chunk, &mut run)?);
+                        parts.push(self.fit_all(chunk, &mut run)?);
                     }
                     numbers.extend(run.numbers);
                     faults.extend(run.faults);

@@ -9,7 +9,6 @@ use arrow_avro::writer::format::{AvroBinaryFormat, AvroSoeFormat};
 use arrow_avro::writer::{Encoder, WriterBuilder};
 
 use super::registry::Registry;
-use super::schema_text;
 use crate::error::{Error, Kind, Result};
 use crate::format::records::{EncodeValues, Values};
 
@@ -25,9 +24,8 @@ pub(super) struct AvroValues {
 }
 
 impl AvroValues {
-    /// Writes rows of `schema`; `registry`: where it is registered, and under which subject.
-    pub(super) fn new(schema: &SchemaRef, registry: Option<(Registry, String)>) -> Result<AvroValues> {
-        let text = schema_text(schema)?;
+    /// Writes rows of `schema` by the Avro schema `text`; `registry`: where it is registered, and under which subject.
+    pub(super) fn new(schema: &SchemaRef, text: String, registry: Option<(Registry, String)>) -> Result<AvroValues> {
         let fields = schema.fields().iter().map(|field| Field::new(field.name(), field.data_type().clone(), field.is_nullable()));
         let metadata = [(SCHEMA_METADATA_KEY.to_owned(), text.clone())].into();
         let schema = Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), metadata));

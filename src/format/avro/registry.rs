@@ -1,17 +1,18 @@
-//! A client of a schema registry with Confluent's paths: plain HTTP, asked once per new id, tried a few times.
+//! A client of a schema registry with Confluent's paths, over HTTP or HTTPS: asked once per new id, tried a few times.
 
 use std::collections::HashMap;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::error::Error as _;
+use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use base64::Engine as _;
 use parking_lot::Mutex;
+use reqwest::{Certificate, Client, Identity, Method, Url};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 
-/// How long connecting, and each read or write, may take.
+/// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Pauses between tries.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
@@ -19,14 +20,51 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1
 /// A registry.
 #[derive(Debug)]
 pub(super) struct Registry {
-    /// `host:port`.
-    address: String,
-    /// What stands before its paths.
-    base: String,
-    /// `Basic …`
-    authorization: Option<String>,
+    /// Without name and password.
+    base: Url,
+    /// Name and password.
+    user: Option<(String, String)>,
+    tls: Tls,
+    /// Made at the first question: what is only described touches nothing outside.
+    client: OnceLock<Client>,
     /// Schemas by id; `None` = it said that there is none.
     schemas: Mutex<HashMap<u32, Option<String>>>,
+}
+
+/// What a connection over TLS is made with, beside the system's certificates.
+#[derive(Debug, Default)]
+pub(super) struct Tls {
+    /// Of those who sign for the registry.
+    trusted: Vec<Certificate>,
+    /// Our own, where the registry asks for one.
+    identity: Option<Identity>,
+}
+
+impl Tls {
+    /// As the files say: certificates, and our own certificate with its key; all PEM.
+    pub(super) fn read(trusted: Option<&Path>, own: Option<&Path>) -> Result<Tls> {
+        let read = |option: &str, path: &Path| {
+            let text = std::fs::read(path).map_err(|e| Error::input(format!("'{option}': reading '{}'", path.display())).because(e))?;
+            if text.windows(10).any(|part| part == b"-----BEGIN") {
+                return Ok(text);
+            }
+            Err(Error::input(format!(
+                "'{option}' = '{}' is no PEM file; 'keytool -exportcert -rfc' or 'openssl pkcs12 -nodes' makes one of a Java keystore",
+                path.display()
+            )))
+        };
+        let (trusted_option, own_option) = ("avro-confluent.ssl.truststore.location", "avro-confluent.ssl.keystore.location");
+        let unfit = |option: &str, e: reqwest::Error| Error::input(format!("'{option}': the file does not hold what it should")).because(e);
+        let trusted = match trusted {
+            Some(path) => Certificate::from_pem_bundle(&read(trusted_option, path)?).map_err(|e| unfit(trusted_option, e))?,
+            None => Vec::new(),
+        };
+        let identity = match own {
+            Some(path) => Some(Identity::from_pem(&read(own_option, path)?).map_err(|e| unfit(own_option, e))?),
+            None => None,
+        };
+        Ok(Tls { trusted, identity })
+    }
 }
 
 /// An answer: status and body.
@@ -34,24 +72,23 @@ type Answer = (u16, String);
 
 impl Registry {
     /// The registry at `url`; `user_info`: `name:password`, unless the URL has it.
-    pub(super) fn new(url: &str, user_info: Option<String>) -> Result<Registry> {
-        let Some(rest) = url.strip_prefix("http://") else {
-            return Err(Error::input(format!("'avro-confluent.url' = '{url}': expected http://host:port (https is not supported yet)")));
-        };
-        let (authority, base) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        let (in_url, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user.to_owned()), host));
-        if host.is_empty() {
-            return Err(Error::input(format!("'avro-confluent.url' = '{url}' names no host")));
+    pub(super) fn new(url: &str, user_info: Option<String>, tls: Tls) -> Result<Registry> {
+        let fault = |text: &str| Error::input(format!("'avro-confluent.url' = '{url}': {text}"));
+        let mut base = Url::parse(url).map_err(|e| fault("expected http://host:port or https://host:port").because(e))?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+            return Err(fault("expected http://host:port or https://host:port"));
         }
-        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
-        let address = if has_port { host.to_owned() } else { format!("{host}:80") };
-        let authorization = user_info.or(in_url).map(|user| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(user)));
-        Ok(Registry { address, base: base.trim_end_matches('/').to_owned(), authorization, schemas: Mutex::default() })
+        let in_url = (!base.username().is_empty()).then(|| (base.username().to_owned(), base.password().unwrap_or_default().to_owned()));
+        let given = user_info.map(|info| info.split_once(':').map_or((info.clone(), String::new()), |(n, p)| (n.to_owned(), p.to_owned())));
+        // Credentials travel in a header, and are in no message.
+        let stripped = base.set_username("").and_then(|()| base.set_password(None));
+        stripped.map_err(|()| fault("it names no host"))?;
+        Ok(Registry { base, user: given.or(in_url), tls, client: OnceLock::new(), schemas: Mutex::default() })
     }
 
     /// Where it is, for messages.
     pub(super) fn place(&self) -> String {
-        format!("http://{}{}", self.address, self.base)
+        self.base.as_str().trim_end_matches('/').to_owned()
     }
 
     /// The schema of this id; `None` = there is none.
@@ -61,7 +98,7 @@ impl Registry {
         if let Some(known) = schemas.get(&id) {
             return Ok(known.clone());
         }
-        let (status, body) = self.ask("GET", &format!("/schemas/ids/{id}"), None)?;
+        let (status, body) = self.ask(&Method::GET, &["schemas", "ids", &id.to_string()], None)?;
         let schema = match status {
             200 => Some(self.member(&body, "schema", |text| text.as_str().map(str::to_owned))?),
             404 => None,
@@ -73,9 +110,8 @@ impl Registry {
 
     /// The id of a schema under a subject, registered if it is new.
     pub(super) fn register(&self, subject: &str, schema: &str) -> Result<u32> {
-        let path = format!("/subjects/{}/versions", percent_encoded(subject));
         let body = json!({ "schema": schema }).to_string();
-        let (status, answer) = self.ask("POST", &path, Some(&body))?;
+        let (status, answer) = self.ask(&Method::POST, &["subjects", subject, "versions"], Some(&body))?;
         if status != 200 {
             return Err(self.refused(&format!("the schema of subject '{subject}'"), status, &answer));
         }
@@ -99,13 +135,22 @@ impl Registry {
     }
 
     /// Asks, a few times when nobody answers.
-    fn ask(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer> {
+    fn ask(&self, method: &Method, path: &[&str], body: Option<&str>) -> Result<Answer> {
         let ask = || {
             let mut pauses = PAUSES.iter();
             loop {
-                match self.ask_once(method, path, body) {
+                match self.ask_once(method, path, body)? {
                     Ok((status, _)) if status >= 500 && pauses.len() > 0 => {}
                     Ok(answer) => return Ok(answer),
+                    // What is wrong with a certificate does not mend itself.
+                    Err(error) if is_about_certificates(&error) => {
+                        return Err(Error::input(format!(
+                            "the schema registry {}: one of its certificate and ours is not accepted; \
+                             'avro-confluent.ssl.truststore.location' names who signs for it, 'avro-confluent.ssl.keystore.location' our own",
+                            self.place()
+                        ))
+                        .because(error));
+                    }
                     Err(error) if pauses.len() == 0 => {
                         let text = format!("the schema registry {} does not answer, tried {} times", self.place(), PAUSES.len() + 1);
                         return Err(Error::unreachable(text).because(error));
@@ -124,40 +169,58 @@ impl Registry {
         }
     }
 
-    fn ask_once(&self, method: &str, path: &str, body: Option<&str>) -> std::io::Result<Answer> {
-        let nowhere = || std::io::Error::other(format!("'{}' is no address", self.address));
-        let address = self.address.to_socket_addrs()?.next().ok_or_else(nowhere)?;
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        // Version 1.0: the answer ends with the connection and comes in one piece.
-        let mut request = format!("{method} {}{path} HTTP/1.0\r\nHost: {}\r\n", self.base, self.address);
-        request.push_str("Accept: application/vnd.schemaregistry.v1+json, application/json\r\n");
-        if let Some(authorization) = &self.authorization {
-            request.push_str(&format!("Authorization: {authorization}\r\n"));
+    fn client(&self) -> Result<&Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        // No connection is kept: each question has a runtime of its own.
+        let mut builder = Client::builder().timeout(PATIENCE).pool_max_idle_per_host(0);
+        for certificate in &self.tls.trusted {
+            builder = builder.add_root_certificate(certificate.clone());
+        }
+        if let Some(identity) = &self.tls.identity {
+            builder = builder.identity(identity.clone());
+        }
+        let client = builder.build().map_err(|e| Error::input("a client of the schema registry cannot be made").because(e))?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// One try, waited for whatever thread it is asked from.
+    fn ask_once(&self, method: &Method, path: &[&str], body: Option<&str>) -> Result<std::result::Result<Answer, reqwest::Error>> {
+        let mut url = self.base.clone();
+        match url.path_segments_mut() {
+            Ok(mut segments) => _ = segments.pop_if_empty().extend(path),
+            Err(()) => return Err(Error::bug(format!("{} can hold no path", self.place()))),
+        }
+        let mut request = self.client()?.request(method.clone(), url);
+        request = request.header("accept", "application/vnd.schemaregistry.v1+json, application/json");
+        if let Some((name, password)) = &self.user {
+            request = request.basic_auth(name, Some(password));
         }
         if let Some(body) = body {
-            request.push_str(&format!("Content-Type: application/vnd.schemaregistry.v1+json\r\nContent-Length: {}\r\n", body.len()));
+            request = request.header("content-type", "application/vnd.schemaregistry.v1+json").body(body.to_owned());
         }
-        request.push_str("\r\n");
-        request.push_str(body.unwrap_or_default());
-        stream.write_all(request.as_bytes())?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        let answer = String::from_utf8_lossy(&answer);
-        let status = answer.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).and_then(|status| status.parse().ok());
-        let (Some(status), Some((_, body))) = (status, answer.split_once("\r\n\r\n")) else {
-            return Err(std::io::Error::other("it does not speak HTTP"));
+        let asking = async {
+            let answer = request.send().await?;
+            let status = answer.status().as_u16();
+            Ok((status, answer.text().await?))
         };
-        Ok((status, body.to_owned()))
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| Error::failed("cannot ask the schema registry").because(e))?;
+        let asked = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(asking)).join());
+        asked.map_err(|_| Error::bug("asking the schema registry stopped"))
     }
 }
 
-/// A subject as a piece of a path.
-fn percent_encoded(text: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        other => format!("%{other:02X}"),
-    };
-    text.bytes().map(encode).collect()
+/// Does the error, or what is behind it, speak of certificates?
+fn is_about_certificates(error: &reqwest::Error) -> bool {
+    let mut behind = error.source();
+    while let Some(cause) = behind {
+        let text = cause.to_string();
+        if text.contains("certificate") || text.contains("UnknownIssuer") || text.contains("CertificateRequired") {
+            return true;
+        }
+        behind = cause.source();
+    }
+    false
 }

@@ -199,6 +199,110 @@ fn a_column_that_does_not_fit_refuses_its_rows() {
 }
 
 #[test]
+fn a_readers_schema_gives_defaults_aliases_and_promotions() {
+    let (url, _) = registry(None);
+    let reader = r#"{"type":"record","name":"Seen","fields":[{"name":"id","type":"double"},{"name":"client","aliases":["customer"],"type":["null","string"],"default":null},{"name":"channel","type":"string","default":"web"},{"name":"note","type":["string","null"],"default":"none"}]}"#;
+    let columns = [
+        ("id", DataType::Float64, false),
+        ("channel", DataType::Utf8View, false),
+        ("client", DataType::Utf8View, true),
+        ("note", DataType::Utf8View, true),
+    ];
+    let decoder = config("avro-confluent", &[("url", &url), ("schema", reader)]).unwrap().decoder(spec(&columns)).unwrap();
+    let records: Vec<_> = MESSAGES.iter().map(|hex| Some(bytes(hex))).collect();
+    let decoded = decoder.decode(&chunk(&records), &mut |_| Ok(None)).unwrap();
+    assert_eq!(
+        (faults(&decoded), show(&decoded.rows)),
+        (vec![], vec!["1.0 | web | anna | none".to_owned(), "2.0 | web | ∅ | none".into(), "5000000000.0 | web | bea | n".into()])
+    );
+    // One that a writer's records cannot be resolved to refuses them, and says which field.
+    let strict = r#"{"type":"record","name":"Seen","fields":[{"name":"id","type":"long"},{"name":"must","type":"string"}]}"#;
+    let decoder = config("avro-confluent", &[("url", &url), ("schema", strict)]).unwrap();
+    let decoder = decoder.decoder(spec(&[("id", DataType::Int64, false), ("must", DataType::Utf8View, false)])).unwrap();
+    let decoded = decoder.decode(&chunk(&records[..1]), &mut |_| Ok(None)).unwrap();
+    assert!(decoded.rows.num_rows() == 0 && decoded.rejected[0].error.contains("must"), "{:?}", faults(&decoded));
+
+    let told =
+        config("avro-confluent", &[("url", &url), ("schema", reader)]).unwrap().decoder(spec(&[("chanel", DataType::Utf8View, true)]));
+    assert_eq!(told.unwrap_err().message(), "column 'chanel' is no field of 'avro-confluent.schema'; did you mean 'channel'?");
+    let told = config("avro-confluent", &[("url", &url), ("schema", "\"string\"")]).unwrap_err();
+    assert!(told.message().contains("'avro-confluent.schema' is no record"), "{told}");
+}
+
+/// Files of an authority and of a certificate that it has signed for 127.0.0.1.
+fn certificates(dir: &std::path::Path) {
+    let script = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj '/CN=authority' -keyout ca.key -out ca.pem &&
+        openssl req -newkey rsa:2048 -nodes -subj '/CN=localhost' -keyout node.key -out node.csr &&
+        printf 'subjectAltName=IP:127.0.0.1\\n' > ext &&
+        openssl x509 -req -in node.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out node.crt &&
+        cat node.crt node.key > own.pem";
+    let done = std::process::Command::new("sh").current_dir(dir).args(["-c", script]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// A registry over TLS that asks for a certificate and knows one schema; returns its address.
+fn secure_registry(dir: &std::path::Path) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto::ring, server::WebPkiClientVerifier};
+    let provider = Arc::new(ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(dir.join("ca.pem")).unwrap()).unwrap();
+    let asks = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
+    let chain = vec![CertificateDer::from_pem_file(dir.join("node.crt")).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(dir.join("node.key")).unwrap();
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_client_cert_verifier(asks).with_single_cert(chain, key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            tell.send(listener.local_addr().unwrap()).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut asked = Vec::new();
+                while !asked.ends_with(b"\r\n\r\n") && stream.read_buf(&mut asked).await.is_ok_and(|read| read > 0) {}
+                let body = json!({ "schema": ORDER_1 }).to_string();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                _ = stream.write_all((head + &body).as_bytes()).await;
+                _ = stream.shutdown().await;
+            }
+        });
+    });
+    format!("https://{}", told.recv().unwrap())
+}
+
+#[test]
+fn a_registry_over_https_is_trusted_by_its_authority_and_shown_our_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path());
+    let url = secure_registry(dir.path());
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let (ca, own, key) = (file("ca.pem"), file("own.pem"), file("node.key"));
+    let read = |options: &[(&str, &str)]| {
+        let options: Vec<_> = [("url", url.as_str())].iter().chain(options).copied().collect();
+        let decoder = config("avro-confluent", &options)?.decoder(order_columns())?;
+        decoder.decode(&chunk(&[Some(bytes(MESSAGES[0]))]), &mut |_| Ok(None)).map(|decoded| show(&decoded.rows))
+    };
+    let trusts = ("ssl.truststore.location", ca.as_str());
+    let rows = read(&[trusts, ("ssl.keystore.location", &own)]).unwrap();
+    assert_eq!(rows, ["1 | anna | 12.500 | 2024-01-31T12:00:00.123 | NEW | ∅"]);
+    let told = read(&[]).unwrap_err();
+    assert!(told.kind() == crate::error::Kind::Input && told.message().contains("'avro-confluent.ssl.truststore.location'"), "{told}");
+    assert!(read(&[trusts]).is_err(), "it asks for our certificate");
+    let told = read(&[("ssl.truststore.location", "nowhere.pem")]).unwrap_err().to_string();
+    assert!(told.contains("'avro-confluent.ssl.truststore.location': reading 'nowhere.pem'"), "{told}");
+    let told = read(&[trusts, ("ssl.keystore.location", &key)]).unwrap_err().to_string();
+    assert!(told.contains("'avro-confluent.ssl.keystore.location': the file does not hold what it should"), "{told}");
+    std::fs::write(dir.path().join("store.jks"), [0xfe, 0xed, 0xfe, 0xed]).unwrap();
+    let told = read(&[("ssl.truststore.location", &file("store.jks"))]).unwrap_err().to_string();
+    assert!(told.contains("is no PEM file") && told.contains("keytool"), "{told}");
+}
+
+#[test]
 fn without_framing_the_schema_is_that_of_the_table() {
     let decoder = config("avro", &[]).unwrap().decoder(spec(&[("id", DataType::Int64, true), ("name", DataType::Utf8View, true)])).unwrap();
     let decoded = decoder.decode(&chunk(&[Some(bytes(PLAIN)), Some(vec![9])]), &mut |_| Ok(None)).unwrap();
@@ -270,7 +374,7 @@ fn a_registry_that_refuses_or_is_away_is_told() {
 
     let refused = |options: &[(&str, &str)]| config("avro-confluent", options).unwrap_err().message().to_owned();
     assert_eq!(refused(&[]), "'format'='avro-confluent' needs 'avro-confluent.url', the schema registry");
-    assert!(refused(&[("url", "https://x")]).contains("https is not supported yet"));
+    assert!(refused(&[("url", "ftp://x")]).contains("expected http://host:port or https://host:port"));
     let lines = Chunk { records: Records::Lines(bytes::Bytes::from_static(b"x")), base_offset: 0, arrived_micros: 0 };
     let decoder = config("avro", &[]).unwrap().decoder(order_columns()).unwrap();
     assert!(decoder.decode(&lines, &mut |_| Ok(None)).unwrap_err().message().starts_with("Avro is binary"));
