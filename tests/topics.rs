@@ -236,9 +236,15 @@ fn topics_of_the_embedded_log_are_made_and_kept_as_declared() {
     folder.write("topics.yaml", &wanted(5, "7 d"));
     let (code, said) = folder.topics(&["apply"]);
     assert!(
-        code == 2 && said.contains("partitions: 3 -> 5: a topic of the log keeps those it was made with (cannot be done)"),
+        code == 2
+            && said.contains(
+                "partitions: 3 -> 5: a topic of the log keeps those it was made with; declare 3, or another topic (cannot be done)"
+            ),
         "{code} {said}"
     );
+    // The plan shows it, and does not end as if all were well.
+    let (code, said) = folder.topics(&["plan"]);
+    assert!(code == 2 && said.contains("error: embedded log: topic metrics: partitions: 3 -> 5"), "{code} {said}");
 }
 
 #[test]

@@ -91,6 +91,8 @@ fn more_partitions_need_their_flag_and_what_kafka_cannot_do_is_told() {
     assert!(folder.ok(&["plan"]).ends_with(": as declared\n"));
 
     folder.write("topics.yaml", &format!("topics: {{ {topic}: {{ partitions: 4, replication_factor: 2 }} }}\n"));
+    let (code, said) = folder.topics(&["plan"]);
+    assert!(code == 2 && said.contains("partitions: 5 -> 4: Kafka takes none away; make another topic"), "{code} {said}");
     let (code, said) = folder.topics(&["apply", "--allow-repartition"]);
     assert!(code == 2 && said.contains("partitions: 5 -> 4: Kafka takes none away") && said.contains("(cannot be done)"), "{code} {said}");
     assert!(said.contains("replication_factor: 1 -> 2: it cannot be changed from here"), "{said}");
@@ -126,7 +128,8 @@ consumer: {{ enable.auto.commit: false, auto.offset.reset: earliest, isolation.l
 fn the_standards_kafka_block_on_one_broker_says_how_many_it_needs() {
     let kafka = Kafka::shared();
     let folder = Folder::new(&settings(kafka.servers()), &standard(&unique("one")));
-    let planned = folder.ok(&["plan"]);
+    let (code, planned) = folder.topics(&["plan"]);
+    assert_eq!(code, 2, "what cannot be done is no plan: {planned}");
     assert!(planned.contains("replication_factor 3 needs 3 brokers, and the cluster has 1 (cannot be done)"), "{planned}");
     let (code, said) = folder.topics(&["apply"]);
     assert!(code == 2 && said.contains("12 partitions, 3 replicas") && said.contains("the cluster has 1"), "{code} {said}");

@@ -204,9 +204,10 @@ impl Topology for LogTopology {
             };
             if partitions.is_some_and(|wanted| wanted != found.partitions) {
                 let what = format!(
-                    "partitions: {} -> {}: a topic of the log keeps those it was made with",
+                    "partitions: {} -> {}: a topic of the log keeps those it was made with; declare {}, or another topic",
                     found.partitions,
-                    partitions.unwrap_or_default()
+                    partitions.unwrap_or_default(),
+                    found.partitions
                 );
                 changes.push(change(what, Permit::Impossible));
             } else if retention != found.retention_micros {

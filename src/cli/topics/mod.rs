@@ -55,7 +55,7 @@ pub struct Args {
 enum Command {
     /// What is wrong in topics.yaml; touches no broker. Exit code 2 if anything is.
     Lint,
-    /// What differs between topics.yaml and the brokers.
+    /// What differs between topics.yaml and the brokers. Exit code 2 if some of it cannot be carried out from here.
     Plan,
     /// Bring the brokers to what topics.yaml says, and look again.
     Apply {
@@ -199,11 +199,19 @@ fn lint_file(declared: &Declarations) -> Result<u8> {
 async fn plan(args: &Args, data_dir: PathBuf) -> Result<u8> {
     let declared = Declarations::of(&args.project)?;
     let mut out = std::io::stdout();
+    let mut impossible = Vec::new();
     for topology in declared.topologies(data_dir).await? {
         let changes = topology.plan().await?;
         show_plan(topology.as_ref(), &changes, &mut out).map_err(unwritable)?;
+        impossible
+            .extend(changes.iter().filter(|change| change.permit == Permit::Impossible).map(|change| refusal(topology.as_ref(), change)));
     }
-    Ok(0)
+    Error::all(impossible).map_or(Ok(0), Err)
+}
+
+/// A change that is not carried out, and what it needs.
+fn refusal(topology: &dyn Topology, change: &Change) -> Error {
+    Error::input(format!("{}: {}: {}{}", topology.broker(), change.thing, change.what, needs(change.permit)))
 }
 
 fn show_plan(topology: &dyn Topology, changes: &[Change], out: &mut dyn Write) -> std::io::Result<()> {
@@ -243,7 +251,7 @@ async fn apply(args: &Args, data_dir: PathBuf, permits: &[Permit]) -> Result<u8>
             let text = format!("{}: {} has been carried out and still differs: {}", topology.broker(), change.thing, change.what);
             return Err(Error::failed(text));
         }
-        refused.extend(changes.iter().map(|change| Error::input(format!("{}: {}{}", change.thing, change.what, needs(change.permit)))));
+        refused.extend(changes.iter().map(|change| refusal(topology.as_ref(), change)));
     }
     Error::all(refused).map_or(Ok(0), Err)
 }
