@@ -1,4 +1,4 @@
-//! Alerts outside of their table: events of a topic, exactly once; rules over HTTP; events by cause.
+//! Alerts outside of their table: events of a topic of the log or of Kafka, exactly once; rules over HTTP; events by cause.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,7 +7,10 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use eagre::fault::Point;
 use serde_json::{Value, json};
+
+use crate::kafka::{Kafka, unique};
 
 fn queries(options: &str) -> String {
     format!(
@@ -179,6 +182,60 @@ fn alerts_reach_their_topics_exactly_once_however_often_the_process_is_killed() 
     assert_eq!((&event["data"], &event["source"]), (&json!({"customer": "c7", "payments": 6}), &json!("urn:eagre:pay")));
     let shaken = alerts_of(&lines, seed, 8);
     assert!(calm == shaken, "EAGRE_SEED={seed}: {} alerts, the calm run has {}", shaken.len(), calm.len());
+}
+
+/// What two topics of Kafka hold, key and event, after a bounded run that was killed at these fault points.
+fn alerts_in_kafka(kafka: &Kafka, lines: &str, faults: &[String]) -> [Vec<String>; 2] {
+    let topics = ["raised", "very"].map(|stem| kafka.topic(stem, 2));
+    let [raised, very] = &topics;
+    let rules = [("a.yaml", rule("often", 5, "")), ("b.yaml", rule("very-often", 20, &format!(", topic: 'shop:{very}'")))];
+    let settings = format!(
+        "checkpoint.interval: 15 ms\nalerts.topic: 'shop:{raised}'\nbrokers:\n  shop:\n    connector: kafka\n    \
+         properties.bootstrap.servers: {}\n    sink.transactional-id-prefix: {}\n",
+        kafka.servers(),
+        unique("alerts")
+    );
+    let dir = project(&settings, &queries(", 'scan.bounded.mode' = 'latest-offset'"), &rules);
+    put(dir.path(), lines);
+    let mut killed = 0;
+    for fault in faults {
+        let run = eagre(dir.path(), &["run", "--restore", "latest"]).env("EAGRE_FAULT", fault).output().unwrap();
+        killed += usize::from(!run.status.success());
+        assert!(run.status.success() || run.status.code().is_none(), "{}", String::from_utf8_lossy(&run.stderr));
+    }
+    assert!(killed * 2 >= faults.len(), "killed only {killed} times");
+    done(&eagre(dir.path(), &["run", "--restore", "latest"]).output().unwrap());
+    topics.map(|topic| kafka.committed(&topic, "%k %s"))
+}
+
+#[test]
+fn alerts_reach_topics_of_kafka_exactly_once_killed_between_any_two_steps() {
+    let kafka = Kafka::shared();
+    let lines: String = (0..12_000_u32).map(|n| payment(&format!("c{}", n % 300), n / 300, n / 10) + "\n").collect();
+    let calm = alerts_in_kafka(&kafka, &lines, &[]);
+    assert_eq!(calm.each_ref().map(Vec::len), [300, 300]);
+    let (key, event) = calm[0][0].split_once("} ").unwrap();
+    assert!(key.starts_with("{\"customer\":\"c"), "{key}");
+    let event: Value = serde_json::from_str(event).unwrap();
+    eagre::event::check(event.as_object().unwrap(), eagre::event::Reading::Standard).unwrap();
+    let faults: Vec<String> = Point::ALL.iter().map(|point| format!("{}:1", point.name())).collect();
+    let shaken = alerts_in_kafka(&kafka, &lines, &faults);
+    assert!(calm == shaken, "{:?} alerts, the calm run has 300 and 300", shaken.each_ref().map(Vec::len));
+}
+
+#[test]
+fn a_topic_of_a_broker_that_cannot_take_alerts_is_told_at_its_place() {
+    let brokers = "brokers:\n  shop:\n    connector: kafka\n    properties.bootstrap.servers: nowhere:1\n  mail:\n    connector: rabbitmq\n    uri: amqp://nowhere\n";
+    for (topic, told) in [
+        ("shp:raised", "'shp:raised': there is no broker 'shp' under 'brokers' in eagre.yaml; did you mean 'shop'?"),
+        ("mail:raised", "broker 'mail' is one of rabbitmq; alerts go to topics of kafka and of the log"),
+        ("shop:a b", "topic name 'a b' holds ' '"),
+    ] {
+        let dir = project(brokers, &queries(""), &[("a.yaml", rule("often", 5, &format!(", topic: '{topic}'")))]);
+        let checked = eagre(dir.path(), &["check"]).output().unwrap();
+        let said = String::from_utf8_lossy(&checked.stderr).into_owned() + &String::from_utf8_lossy(&checked.stdout);
+        assert!(checked.status.code() == Some(2) && said.contains(told) && said.contains("a.yaml:6:"), "{said}");
+    }
 }
 
 #[test]

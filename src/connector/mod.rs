@@ -5,6 +5,7 @@
 //! one task. Always holds: a reader's position names exactly the chunks handed over so far; nothing a writer was given
 //! is visible outside before `commit` (or, with a [`transaction`], before the commit of its group). Every connector passes the contract tests of `tests/`. Read `filesystem/` first.
 
+pub mod address;
 pub mod blackhole;
 pub mod chance;
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub mod filesystem;
 mod generated;
 pub mod history;
 pub mod kafka;
+pub mod letters;
 pub mod log;
 pub mod look;
 pub mod nexmark;

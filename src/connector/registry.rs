@@ -215,11 +215,40 @@ pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn 
     }
 }
 
-/// The sink of the dead letters that tables send to `topic` (`'dead-letter'='topic'`): a topic of the embedded log, with
-/// the record as it came as value and all that is known of it (time, source, partition, offset, operator, reason,
-/// error) as headers. Touches nothing outside.
-pub fn dead_letters(topic: &str, env: &Environment) -> Arc<dyn Sink> {
-    log::dead_letters(topic, env)
+/// The sink of the dead letters that a table sends to `name` (`'dead-letter'='name'`): a topic where the table itself is,
+/// of its Kafka cluster, a queue of its RabbitMQ broker, else a topic of the embedded log. `log:name` is one of the
+/// embedded log and `shop:name` one of the broker that `eagre.yaml` calls `shop`, wherever the table is. It takes records
+/// as they came, with what is known of them as headers. Touches nothing outside.
+pub fn dead_letters(name: &str, mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn Sink>> {
+    let connector = take_connector(&mut request, env)?;
+    let (at, topic) = name.split_once(':').map_or((None, name), |(at, topic)| (Some(at), topic));
+    if let Some(broker) = at.and_then(|at| env.brokers.get(at)) {
+        let connector = broker.get("connector").map_or("", String::as_str);
+        return letters_at(connector, topic, request.table, broker.clone(), env);
+    }
+    if at == Some(log::NAME) || ![kafka::NAME, kafka::UPSERT, rabbitmq::NAME].contains(&connector.as_str()) {
+        let topic = if at == Some(log::NAME) { topic } else { name };
+        let reads_log = [log::NAME, log::UPSERT_NAME].contains(&connector.as_str());
+        if reads_log && request.options.get("topic").map_or(request.table, String::as_str) == topic {
+            return Err(own_topic(request.table, topic));
+        }
+        return Ok(log::dead_letters(topic, env));
+    }
+    letters_at(&connector, name, request.table, request.options, env)
+}
+
+/// The sink of dead letters of `table` at the broker of these options.
+fn letters_at(connector: &str, name: &str, table: &str, options: BTreeMap<String, String>, env: &Environment) -> Result<Arc<dyn Sink>> {
+    match connector {
+        kafka::NAME | kafka::UPSERT => kafka::dead_letters(name, table, &options, env),
+        rabbitmq::NAME => rabbitmq::dead_letters(name, table, &options, env),
+        other => Err(unknown(other)),
+    }
+}
+
+/// A table whose dead letters came back as its own records would never end.
+pub(super) fn own_topic(table: &str, topic: &str) -> Error {
+    Error::input(format!("table '{table}': its dead letters cannot go to its own topic '{topic}'; name another"))
 }
 
 fn take_connector(request: &mut TableRequest<'_>, env: &Environment) -> Result<String> {

@@ -9,7 +9,7 @@ use crate::dataflow::align::Aligner;
 use crate::dataflow::chain::{Chain, ChainNode, Target, Work};
 use crate::dataflow::channel::{FanIn, Receiver, channel};
 use crate::dataflow::coordinator::DEAD_LETTERS;
-use crate::dataflow::dead_letter::DeadLetterWriter;
+use crate::dataflow::dead_letter::{self, DeadLetterWriter};
 use crate::dataflow::graph::{Graph, NodeId, NodeKind};
 use crate::dataflow::layout::{Layout, Route, StageId};
 use crate::dataflow::pipeline::Settings;
@@ -221,10 +221,9 @@ impl Builder<'_> {
         let tasks: usize = self.layout.stages.iter().map(|s| s.tasks).sum();
         let mut writers = Vec::new();
         if let Some(sink) = &self.settings.dead_letters {
-            let mut state = match restored.states.get(DEAD_LETTERS) {
-                Some(tables) => StateHandles::restoring(task, tasks, tables.clone()),
-                None => StateHandles::empty(task, tasks),
-            };
+            let tables = restored.states.get(DEAD_LETTERS).cloned().unwrap_or_default();
+            let todays = tables.into_iter().map(|(name, blocks)| Ok((name, dead_letter::in_todays_columns(blocks)?)));
+            let mut state = StateHandles::restoring(task, tasks, todays.collect::<Result<_>>()?);
             let writer = sink.open(task, &mut state)?;
             writers.push(DeadLetterWriter::new(NodeId::MAX, writer, state));
         }

@@ -314,6 +314,11 @@ impl Chain {
                 room.await.map_err(|e| e.at(Place::thing(&node.name)))?;
             }
         }
+        for letters in &mut self.dead_letters {
+            if let Some(room) = letters.room() {
+                room.await?;
+            }
+        }
         Ok(())
     }
 

@@ -1,22 +1,26 @@
 //! Dead letters: every row that reaches no result, kept with its origin, its reason and its bytes.
 //!
 //! They are written like any other result, under the same barriers and checkpoints: into the live table `dead_letters`, or
-//! into the topic that the table names which the row came from (`'dead-letter'='topic'`). Behind an operator that unites
-//! tables with different topics it is the live table again.
+//! into the topic that the table names which the row came from (`'dead-letter'='topic'`), where that table's broker is.
+//! Behind an operator that unites tables with different topics it is the live table again.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryBuilder, Int64Builder, RecordBatch, StringViewBuilder, TimestampMicrosecondBuilder, UInt32Builder};
+use arrow::array::{
+    ArrayRef, BinaryBuilder, Int64Builder, RecordBatch, StringViewBuilder, TimestampMicrosecondBuilder, UInt32Builder, new_null_array,
+};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use futures::future::BoxFuture;
 
 use crate::connector::{Prepared, Writer};
 use crate::dataflow::graph::{Graph, NodeId, NodeKind};
 use crate::dataflow::message::Barrier;
 use crate::dataflow::scan::now_micros;
 use crate::error::{Error, Result};
+use crate::format::{Beside, headers_text};
 use crate::metrics::Reason;
 use crate::operator::Refused;
-use crate::state::StateHandles;
+use crate::state::{Block, StateHandles};
 
 /// Letters kept back before they are written as one batch.
 const BATCH: usize = 1024;
@@ -26,7 +30,9 @@ const BATCH: usize = 1024;
 pub struct DeadLetter {
     /// The table (or operator) it was lost at.
     pub source: String,
-    /// Its partition, where known.
+    /// What it was read from, as people know it: `orders[3]`, the name of a queue or a file.
+    pub origin: Option<String>,
+    /// The number of its partition, where known.
     pub partition: Option<u32>,
     /// Its offset, where known.
     pub offset: Option<i64>,
@@ -36,23 +42,49 @@ pub struct DeadLetter {
     pub reason: Reason,
     /// What was wrong, in a sentence.
     pub error: String,
-    /// The record's bytes as they came, or the row as JSON where the bytes are gone.
-    pub record: Vec<u8>,
+    /// The record's bytes as they came, or the row as JSON where the bytes are gone; `None` = it had none (a tombstone).
+    pub record: Option<Vec<u8>>,
+    /// What came with the record.
+    pub beside: Beside,
 }
 
-/// Columns of the dead letters: `time`, `source`, `partition`, `offset`, `operator`, `reason`, `error`, `record`.
+/// Columns of the dead letters: what refused a record, the record, and what came with it (`headers` as
+/// [`headers_text`] writes them; `properties`: what only its connector knows of it, a JSON object).
 pub fn schema() -> SchemaRef {
     let text = |name: &str| Field::new(name, DataType::Utf8View, false);
+    let time = |name: &str| Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())), true);
     Arc::new(Schema::new(vec![
-        Field::new("time", DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())), false),
+        time("time").with_nullable(false),
         text("source"),
+        text("origin").with_nullable(true),
         Field::new("partition", DataType::UInt32, true),
         Field::new("offset", DataType::Int64, true),
         text("operator"),
         text("reason"),
         text("error"),
-        Field::new("record", DataType::Binary, false),
+        Field::new("key", DataType::Binary, true),
+        text("headers").with_nullable(true),
+        time("record_time"),
+        text("properties").with_nullable(true),
+        Field::new("record", DataType::Binary, true),
     ]))
+}
+
+/// Blocks of a checkpoint in the columns of today: what an earlier version did not keep is NULL.
+pub fn in_todays_columns(blocks: Vec<Block>) -> Result<Vec<Block>> {
+    let schema = schema();
+    let widened = |block: Block| -> Result<Block> {
+        if block.rows.schema_ref().fields() == schema.fields() {
+            return Ok(block);
+        }
+        let column = |field: &Arc<Field>| match block.rows.column_by_name(field.name()) {
+            Some(column) => column.clone(),
+            None => new_null_array(field.data_type(), block.rows.num_rows()),
+        };
+        let rows = RecordBatch::try_new(schema.clone(), schema.fields().iter().map(column).collect())?;
+        Ok(Block { rows, file: None, ..block })
+    };
+    blocks.into_iter().map(widened).collect()
 }
 
 /// Per node of the graph: the topic of its dead letters; `None` = the live table.
@@ -98,12 +130,14 @@ impl DeadLetterWriter {
         for record in json_lines(&refused.rows)? {
             self.add(DeadLetter {
                 source: node.to_owned(),
+                origin: None,
                 partition: None,
                 offset: None,
                 operator: node.to_owned(),
                 reason: refused.reason,
                 error: refused.error.clone(),
-                record,
+                record: Some(record),
+                beside: Beside::default(),
             })?;
         }
         Ok(())
@@ -123,6 +157,11 @@ impl DeadLetterWriter {
         self.flush()?;
         self.writer.cut(barrier.epoch)?;
         if barrier.checkpoint { self.writer.prepare(barrier.epoch) } else { Ok(None) }
+    }
+
+    /// What to wait for before more is written.
+    pub fn room(&self) -> Option<BoxFuture<'static, Result<()>>> {
+        self.writer.room()
     }
 
     /// What stands for the place in checkpoints.
@@ -151,30 +190,74 @@ pub(super) fn json_lines(rows: &RecordBatch) -> Result<Vec<Vec<u8>>> {
 }
 
 fn batch_of(letters: &[DeadLetter]) -> Result<RecordBatch> {
-    let mut time = TimestampMicrosecondBuilder::new().with_timezone("+00:00");
-    let mut text: [StringViewBuilder; 4] = Default::default();
-    let (mut partition, mut offset, mut record) = (UInt32Builder::new(), Int64Builder::new(), BinaryBuilder::new());
+    let times = || TimestampMicrosecondBuilder::new().with_timezone("+00:00");
+    let (mut time, mut record_time) = (times(), times());
+    let mut text: [StringViewBuilder; 7] = Default::default();
+    let (mut partition, mut offset) = (UInt32Builder::new(), Int64Builder::new());
+    let (mut record, mut key) = (BinaryBuilder::new(), BinaryBuilder::new());
     let now = now_micros();
     for letter in letters {
+        let beside = &letter.beside;
         time.append_value(now);
         text[0].append_value(&letter.source);
+        text[1].append_option(letter.origin.as_ref());
         partition.append_option(letter.partition);
         offset.append_option(letter.offset);
-        text[1].append_value(&letter.operator);
-        text[2].append_value(letter.reason.as_str());
-        text[3].append_value(&letter.error);
-        record.append_value(&letter.record);
+        text[2].append_value(&letter.operator);
+        text[3].append_value(letter.reason.as_str());
+        text[4].append_value(&letter.error);
+        key.append_option(beside.key.as_ref());
+        text[5].append_option((!beside.headers.is_empty()).then(|| headers_text(&beside.headers)));
+        record_time.append_option(beside.timestamp_micros);
+        text[6].append_option(beside.properties.as_ref());
+        record.append_option(letter.record.as_ref());
     }
-    let [source, operator, reason, error] = &mut text;
+    let [source, origin, operator, reason, error, headers, properties] = &mut text;
     let columns: Vec<ArrayRef> = vec![
         Arc::new(time.finish()),
         Arc::new(source.finish()),
+        Arc::new(origin.finish()),
         Arc::new(partition.finish()),
         Arc::new(offset.finish()),
         Arc::new(operator.finish()),
         Arc::new(reason.finish()),
         Arc::new(error.finish()),
+        Arc::new(key.finish()),
+        Arc::new(headers.finish()),
+        Arc::new(record_time.finish()),
+        Arc::new(properties.finish()),
         Arc::new(record.finish()),
     ];
     Ok(RecordBatch::try_new(schema(), columns)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::Array as _;
+
+    #[test]
+    fn letters_of_an_earlier_version_are_taken_up_without_what_it_did_not_keep() {
+        let letter = |error: &str| DeadLetter {
+            source: "t".into(),
+            origin: Some("t[3]".into()),
+            partition: Some(3),
+            offset: Some(9),
+            operator: "decode".into(),
+            reason: Reason::Undecodable,
+            error: error.into(),
+            record: None,
+            beside: Beside { key: Some("k".into()), ..Beside::default() },
+        };
+        let now = batch_of(&[letter("a"), letter("b")]).unwrap();
+        let kept: Vec<usize> =
+            (0..now.num_columns()).filter(|at| !["origin", "key"].contains(&now.schema().field(*at).name().as_str())).collect();
+        let old = Block { slice: 1, rows: now.project(&kept).unwrap(), file: Some("f".into()) };
+        let new = Block { slice: 2, rows: now.clone(), file: Some("g".into()) };
+        let blocks = in_todays_columns(vec![old, new]).unwrap();
+        assert_eq!((blocks[0].rows.schema(), blocks[0].rows.num_rows()), (schema(), 2));
+        assert_eq!(blocks[0].rows.column_by_name("key").unwrap().null_count(), 2);
+        assert_eq!(blocks[0].rows.column_by_name("error"), now.column_by_name("error"));
+        assert_eq!((blocks[0].file.as_deref(), blocks[1].file.as_deref()), (None, Some("g")), "it is written anew");
+    }
 }

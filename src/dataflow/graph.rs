@@ -25,7 +25,7 @@ pub const SEQ_COLUMN: &str = "$seq";
 pub struct Graph {
     /// Nodes in topological order.
     pub nodes: Vec<Node>,
-    /// By name: the topics that take dead letters.
+    /// As they describe themselves: the topics that take dead letters.
     pub dead_letters: BTreeMap<String, Arc<dyn Sink>>,
     /// What was planned as it was written and is probably not meant, with its place.
     pub advice: Vec<String>,

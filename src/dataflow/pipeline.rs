@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::connector::transaction::TransactionGroup;
-use crate::connector::{Partition, Sink};
+use crate::connector::{Partition, Prepared, Sink};
 use crate::dataflow::build::Builder;
 use crate::dataflow::catch_up;
 use crate::dataflow::confirmed::Marker;
@@ -134,7 +134,7 @@ impl Pipeline {
         for (topic, sink) in &graph.dead_letters {
             // In checkpoints a topic of dead letters is a sink behind all nodes.
             fingerprints.push(format!("{DEAD_LETTERS} {}", sink.identity()));
-            names.push(format!("dead letters to {topic}"));
+            names.push(topic.clone());
         }
         let limit = StateLimit::new(settings.state_max_bytes, settings.on_state_limit, &settings.metrics);
         // Before anything else: it fences an instance that may still be writing, and decides where to go on.
@@ -163,18 +163,12 @@ impl Pipeline {
         let mut sinks = BTreeMap::new();
         for (id, node) in graph.nodes.iter().enumerate() {
             if let NodeKind::Sink(sink) = &node.kind {
-                let prepared = restored.prepared.remove(&fingerprints[id]);
-                let starting = sink.clone();
-                // It may ask brokers, and wait for them.
-                tokio::task::spawn_blocking(move || starting.start(prepared.as_deref()))
-                    .await
-                    .map_err(|e| Error::bug("starting a sink stopped").because(e))?
-                    .map_err(|e| e.at(Place::thing(&node.name)))?;
+                start_sink(sink, restored.prepared.remove(&fingerprints[id]), &node.name).await?;
                 sinks.insert(id, sink.clone());
             }
         }
         for (id, sink) in (graph.nodes.len()..).zip(graph.dead_letters.values()) {
-            sink.start(restored.prepared.remove(&fingerprints[id]).as_deref()).map_err(|e| e.at(Place::thing(&names[id])))?;
+            start_sink(sink, restored.prepared.remove(&fingerprints[id]), &names[id]).await?;
             sinks.insert(id, sink.clone());
         }
         if let Some(sink) = &settings.dead_letters {
@@ -263,16 +257,26 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic without text")
 }
 
+/// Begins a run of a sink: off the tasks, since it may ask brokers and wait for them.
+async fn start_sink(sink: &Arc<dyn Sink>, prepared: Option<Vec<Prepared>>, name: &str) -> Result<()> {
+    let starting = sink.clone();
+    let started = tokio::task::spawn_blocking(move || starting.start(prepared.as_deref())).await;
+    started.map_err(|e| Error::bug("starting a sink stopped").because(e))?.map_err(|e| e.at(Place::thing(name)))
+}
+
 /// The one transaction that sinks of the graph take part in.
 fn the_group(graph: &Graph) -> Result<Option<Arc<dyn TransactionGroup>>> {
     let mut found: Option<Arc<dyn TransactionGroup>> = None;
-    for node in &graph.nodes {
-        let NodeKind::Sink(sink) = &node.kind else { continue };
+    let sinks = graph.nodes.iter().filter_map(|node| match &node.kind {
+        NodeKind::Sink(sink) => Some((&node.name, sink)),
+        _ => None,
+    });
+    for (name, sink) in sinks.chain(&graph.dead_letters) {
         match (&found, sink.group()) {
             (Some(known), Some(group)) if known.id() != group.id() => {
                 let text =
                     format!("sinks take part in two transactions, '{}' and '{}', which cannot commit as one", known.id(), group.id());
-                return Err(Error::input(text).at(Place::thing(&node.name)));
+                return Err(Error::input(text).at(Place::thing(name)));
             }
             (None, Some(group)) => found = Some(group),
             _ => {}

@@ -19,7 +19,7 @@ use crate::change::{self, Kind};
 use crate::dataflow::dead_letter::json_lines;
 use crate::dataflow::graph::{ScanSpec, TimeSpec, WatermarkExpr};
 use crate::error::{Error, Result};
-use crate::format::Chunk;
+use crate::format::{Beside, Chunk};
 use crate::metrics::Reason;
 use crate::operator::expressions::{Failures, evaluate, holds};
 use crate::time::MICROS_PER_MILLI;
@@ -55,6 +55,8 @@ pub struct RefusedRecord {
     pub offset: Option<i64>,
     /// Its bytes as they came; where records are columns: what was read of it, as JSON.
     pub record: Bytes,
+    /// What came with it.
+    pub beside: Beside,
     /// Why.
     pub reason: Reason,
     /// What is wrong, in a sentence.
@@ -78,12 +80,12 @@ pub fn scan(spec: &ScanSpec, time: Option<&TimeSpec>, partition: u32, chunk: &Ch
     let decoded = spec.decoder.decode(chunk, &mut |first| judged.judge(spec, time, first, now_micros))?;
     let mut refused: Vec<RefusedRecord> = Vec::new();
     for rejected in decoded.rejected {
-        let reason = Reason::Undecodable;
-        refused.push(RefusedRecord { offset: Some(rejected.offset), record: rejected.record, reason, error: rejected.error });
+        let (reason, beside) = (Reason::Undecodable, chunk.beside(rejected.offset)?);
+        refused.push(RefusedRecord { offset: Some(rejected.offset), record: rejected.record, beside, reason, error: rejected.error });
     }
     for lost in judged.lost {
         let (offset, record) = decoded.origins.of_judged(chunk, lost.row as usize).map_or((None, lost.seen), |(o, r)| (Some(o), r));
-        refused.push(RefusedRecord { offset, record, reason: lost.reason, error: lost.error });
+        refused.push(RefusedRecord { offset, record, beside: beside(chunk, offset)?, reason: lost.reason, error: lost.error });
     }
     let count = decoded.rows.num_rows();
     let mut failures = Failures::default();
@@ -108,7 +110,8 @@ pub fn scan(spec: &ScanSpec, time: Option<&TimeSpec>, partition: u32, chunk: &Ch
                 Some((offset, record)) => (Some(offset), record),
                 None => (None, as_json(&decoded.rows, row)?),
             };
-            refused.push(RefusedRecord { offset, record, reason: Reason::Expression, error: error.to_owned() });
+            let (reason, beside) = (Reason::Expression, beside(chunk, offset)?);
+            refused.push(RefusedRecord { offset, record, beside, reason, error: error.to_owned() });
         }
         let others = failures.others(count);
         let left = compute::filter_record_batch(&rows, &others)?;
@@ -120,6 +123,10 @@ pub fn scan(spec: &ScanSpec, time: Option<&TimeSpec>, partition: u32, chunk: &Ch
     }
     refused.sort_by_key(|refused| refused.offset);
     Ok(Scanned { rows, times, refused, records: decoded.records, arrived_micros: chunk.arrived_micros })
+}
+
+fn beside(chunk: &Chunk, offset: Option<i64>) -> Result<Beside> {
+    offset.map_or_else(|| Ok(Beside::default()), |offset| chunk.beside(offset))
 }
 
 /// The schema of what leaves, as long as rows that failed are in it as NULL.

@@ -315,12 +315,14 @@ impl SourceTask {
             }
             let letter = DeadLetter {
                 source: self.name.clone(),
+                origin: Some(self.partition.name.clone()),
                 partition: Some(partition),
                 offset: refused.offset,
                 operator: operator.into(),
                 reason: refused.reason,
                 error: refused.error,
-                record: refused.record.to_vec(),
+                record: (!refused.beside.tombstone).then(|| refused.record.to_vec()),
+                beside: refused.beside,
             };
             self.chain.dead_letter(letter, keep)?;
         }

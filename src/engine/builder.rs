@@ -176,9 +176,12 @@ impl Builder {
                 Layers::default().resolve()?
             }
         };
+        // What is wrong with them is told with the settings.
+        let brokers = self.project.settings.brokers().unwrap_or_default();
         let alerts = AlertSettings {
             retention_micros: settings.alerts_retention_micros,
             topic: settings.alerts_topic.clone(),
+            brokers: brokers.iter().filter_map(|(name, options)| Some((name.clone(), options.get("connector")?.clone()))).collect(),
             source: format!("urn:eagre:{}", self.project.pipeline(&settings)?),
         };
         match rules::pipelines::pipelines(&rules, &self.catalog, &alerts) {
@@ -196,12 +199,11 @@ impl Builder {
             Some(_) => Store::memory(),
             None => Store::open(&self.project.checkpoint_dir(&settings)?)?,
         });
-        let brokers = Arc::new(self.project.settings.brokers()?);
         let (tables, metrics, environment) = self.beside.take().unwrap_or_else(|| {
             let metrics = Metrics::default();
             let mut environment = Environment::new(&self.project.base_dir, self.project.data_dir(&settings), &name);
             environment.metrics = metrics.clone();
-            environment.brokers = brokers;
+            environment.brokers = Arc::new(brokers);
             (Tables::new(metrics.clone()), metrics, environment)
         });
         let live = Registering { tables: &tables };

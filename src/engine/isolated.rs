@@ -173,9 +173,9 @@ impl Outside for Inside<'_> {
         Ok(Arc::new(KeptSink { place: Place::Table(table), real, isolated: self.isolated.clone() }))
     }
 
-    fn dead_letters(&self, topic: &str) -> Arc<dyn Sink> {
-        let real = self.connected.dead_letters(topic);
-        Arc::new(KeptSink { place: Place::Letters, real, isolated: self.isolated.clone() })
+    fn dead_letters(&self, name: &str, request: TableRequest<'_>) -> Result<Arc<dyn Sink>> {
+        let real = self.connected.dead_letters(name, request)?;
+        Ok(Arc::new(KeptSink { place: Place::Letters, real, isolated: self.isolated.clone() }))
     }
 
     /// Rows are kept however old they are: what a test expects does not depend on when they are cleared away.

@@ -14,6 +14,7 @@
 //! Read `json/mod.rs` first, then `late.rs`.
 
 mod avro;
+mod beside;
 mod cloudevents;
 mod column;
 mod config;
@@ -31,7 +32,8 @@ mod span;
 
 pub use crate::time::text::TimestampFormat;
 pub use avro::{AvroConfluentOptions, AvroOptions, Credentials};
-pub use cloudevents::{CloudEventsOptions, MetadataForm, Mode, Validation};
+pub use beside::{Beside, headers_of_text, headers_text};
+pub use cloudevents::{CloudEventsOptions, MetadataForm, Mode, Validation, is_attribute};
 pub use config::{FormatConfig, has_envelope};
 pub use csv::CsvOptions;
 pub use debezium::DebeziumJsonOptions;

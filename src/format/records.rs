@@ -106,17 +106,24 @@ impl EncodedRecords {
     /// Records of keys and values that are bytes already.
     pub fn of_pairs<'a>(pairs: impl IntoIterator<Item = (Option<&'a [u8]>, &'a [u8])>) -> Self {
         let mut records = EncodedRecords::default();
-        for (key, value) in pairs {
-            let mut append = |bytes: &[u8]| {
-                let start = records.data.len();
-                records.data.extend_from_slice(bytes);
-                start..records.data.len()
-            };
-            let (key, value) = (key.map(&mut append), append(value));
-            records.keys.push(key);
-            records.values.push(Some(value));
+        for (row, (key, value)) in pairs.into_iter().enumerate() {
+            records.push(&EncodedRecord { row, key, value: Some(value), headers: &[], timestamp_micros: None });
         }
         records
+    }
+
+    /// Adds a record that is bytes already.
+    pub fn push(&mut self, record: &EncodedRecord<'_>) {
+        let mut append = |bytes: &[u8]| {
+            let start = self.data.len();
+            self.data.extend_from_slice(bytes);
+            start..self.data.len()
+        };
+        self.keys.push(record.key.map(&mut append));
+        self.values.push(record.value.map(append));
+        self.headers.push(record.headers.to_vec());
+        self.timestamps.push(record.timestamp_micros);
+        self.rows.push(record.row as u32);
     }
 
     /// How many.

@@ -13,9 +13,9 @@ use serde::de::value::MapDeserializer;
 use super::address::deserialize_address;
 use super::flink_keys::{Meaning, meaning, nearest};
 use super::size::{Size, deserialize_size};
+use crate::connector::address::TopicAddress;
 use crate::dataflow::state_limit::OnStateLimit;
 use crate::error::{Error, Place, Result};
-use crate::log::check_topic_name;
 use crate::operator::expressions::OnExpressionError;
 
 /// Everything that can be set: in `eagre.yaml`, by `SET`, by `--set key=value`, some by flags of their own. Durations
@@ -80,7 +80,8 @@ pub struct Settings {
     /// How long the tables of alerts keep them, in event time. Default: `30 d`.
     #[serde(rename = "alerts.retention", default = "thirty_days", deserialize_with = "crate::time::deserialize_micros")]
     pub alerts_retention_micros: i64,
-    /// The topic of the log that takes the alerts of rules whose `emit` names none, as CloudEvents. Not set: none does.
+    /// The topic that takes the alerts of rules whose `emit` names none, as CloudEvents: `raised` of the log, or `shop:raised`
+    /// of the Kafka broker that is called `shop` under `brokers`. Not set: none does.
     #[serde(rename = "alerts.topic")]
     pub alerts_topic: Option<String>,
     /// May rules be changed through HTTP (`PUT` and `DELETE` of `/rules/NAME`)? Default: `false`.
@@ -285,7 +286,7 @@ impl Settings {
                 None => fault,
             });
         }
-        if let Some(Err(fault)) = self.alerts_topic.as_deref().map(check_topic_name) {
+        if let Some(Err(fault)) = self.alerts_topic.as_deref().map(TopicAddress::parse) {
             let fault = Error::input(format!("setting 'alerts.topic': {}", fault.message()));
             faults.push(match place("alerts.topic") {
                 Some(place) => fault.at(place),

@@ -291,7 +291,7 @@ pub struct EmitText {
     pub subject: Option<Text>,
     /// Name and expression of each field.
     pub data: Vec<(Text, Text)>,
-    /// The topic of the log that takes the alerts, too; that of the rule's own `emit` counts.
+    /// The topic that takes the alerts, too, of the log or (`broker:topic`) of a broker; that of the rule's own `emit` counts.
     pub topic: Option<Text>,
 }
 

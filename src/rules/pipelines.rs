@@ -7,7 +7,9 @@ use std::sync::Arc;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
 
-use crate::error::{Error, Place, Result};
+use crate::connector::address::TopicAddress;
+use crate::connector::kafka;
+use crate::error::{Error, Place, Result, did_you_mean};
 use crate::rules::form::{Mode, RuleText};
 use crate::rules::group::groups;
 use crate::rules::topic;
@@ -28,15 +30,35 @@ pub struct AlertSettings {
     pub retention_micros: i64,
     /// The topic of rules that name none; `None` = their alerts go to no topic.
     pub topic: Option<String>,
+    /// The project's brokers: name -> connector.
+    pub brokers: BTreeMap<String, String>,
     /// Who raises them, as events say it: an absolute URI.
     pub source: String,
 }
 
 impl AlertSettings {
     /// The topic that takes a rule's alerts, and where that is said.
-    fn topic_of(&self, rule: &RuleText) -> Option<(String, Place)> {
-        let own = rule.emit.topic.as_ref().map(|topic| (topic.text.clone(), topic.place.clone()));
-        own.or_else(|| Some((self.topic.clone()?, Place::thing("alerts.topic"))))
+    fn topic_of(&self, rule: &RuleText) -> Result<Option<(TopicAddress, Place)>> {
+        let own = rule.emit.topic.as_ref().map(|topic| (topic.text.as_str(), topic.place.clone()));
+        let Some((text, place)) = own.or_else(|| Some((self.topic.as_deref()?, Place::thing("alerts.topic")))) else { return Ok(None) };
+        let address = TopicAddress::parse(text).and_then(|address| self.check(&address).map(|()| address));
+        Ok(Some((address.map_err(|fault| fault.at(place.clone()))?, place)))
+    }
+
+    /// Is it a topic that can take alerts?
+    fn check(&self, address: &TopicAddress) -> Result<()> {
+        let Some(broker) = &address.broker else { return Ok(()) };
+        match self.brokers.get(broker).map(String::as_str) {
+            Some(kafka::NAME | kafka::UPSERT) => Ok(()),
+            Some(other) => Err(Error::input(format!(
+                "'{address}': broker '{broker}' is one of {other}; alerts go to topics of {} and of the log",
+                kafka::NAME
+            ))),
+            None => {
+                let near = did_you_mean(broker, self.brokers.keys().map(String::as_str));
+                Err(Error::input(format!("'{address}': there is no broker '{broker}' under 'brokers' in eagre.yaml{near}")))
+            }
+        }
     }
 }
 
@@ -52,6 +74,7 @@ pub fn pipelines(rules: &[RuleText], catalog: &Catalog, settings: &AlertSettings
     if let Err(fault) = groups(rules, catalog) {
         faults.push(fault);
     }
+    faults.extend(rules.iter().filter_map(|rule| settings.topic_of(rule).err()));
     if let Some(fault) = Error::all(faults) {
         return Err(fault);
     }
@@ -73,15 +96,15 @@ pub fn pipelines(rules: &[RuleText], catalog: &Catalog, settings: &AlertSettings
             };
             pipelines.push(Pipeline { target, plan: Planner::new(catalog).finish(plan)?, place: Place::thing("rules") });
         }
-        let mut topics: BTreeMap<String, (Place, Vec<&str>)> = BTreeMap::new();
+        let mut topics: BTreeMap<TopicAddress, (Place, Vec<&str>)> = BTreeMap::new();
         for rule in running.iter().filter(|rule| rule.mode == Mode::Active && group.rules.iter().any(|own| own.name == rule.name.text)) {
-            if let Some((name, place)) = settings.topic_of(rule) {
-                topics.entry(name).or_insert_with(|| (place, Vec::new())).1.push(&rule.name.text);
+            if let Some((address, place)) = settings.topic_of(rule)? {
+                topics.entry(address).or_insert_with(|| (place, Vec::new())).1.push(&rule.name.text);
             }
         }
-        for (name, (place, rules)) in topics {
+        for (address, (place, rules)) in topics {
             let plan = topic::events(group.plan.clone(), &rules, &settings.source)?;
-            let target = Target::Table(Arc::new(topic::table(&name, &place)));
+            let target = Target::Table(Arc::new(topic::table(&address, &place)));
             pipelines.push(Pipeline { target, plan: Planner::new(catalog).finish(plan)?, place });
         }
     }

@@ -1,7 +1,7 @@
 //! A file of rules to rules as written. All faults of the file are told in one go, each at its line and column.
 
+use crate::connector::address::TopicAddress;
 use crate::error::{Error, Result};
-use crate::log::check_topic_name;
 use crate::project::Size;
 use crate::rules::form::{
     AggregateText, Comparison, CountText, EmitText, KeyText, Limit, MatchText, Meta, Mode, Order, Overflow, RuleText, SlidingText, Text,
@@ -193,7 +193,7 @@ pub(super) fn emit(node: &Node, what: &str, faults: &mut Vec<Error>) -> Option<E
     let subject = expression(&mut fields, "subject", faults);
     let topic = expression(&mut fields, "topic", faults);
     if let Some(topic) = &topic
-        && let Err(fault) = check_topic_name(&topic.text)
+        && let Err(fault) = TopicAddress::parse(&topic.text)
     {
         faults.push(Error::input(format!("{what}: 'topic': {}", fault.message())).at(topic.place.clone()));
     }

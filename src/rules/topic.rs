@@ -1,10 +1,11 @@
 //! Alerts to a topic: each one a CloudEvent, with the key of its rule as the key of the record.
 //!
 //! ```text
-//!  alert ─▶ { specversion, id, source, type, subject, time, rule, causationid, correlationid, data } ─▶ topic of the log
+//!  alert ─▶ { specversion, id, source, type, subject, time, rule, causationid, correlationid, data } ─▶ topic of the log, of Kafka
 //! ```
 //! `id` is that of the alert, the same whenever it is raised again from the same events; `causationid` is the event that
-//! completed it. The topic is a sink as any other: its records become visible with the checkpoint that covers them, once.
+//! completed it. The topic is a sink as any other: its records become visible with the checkpoint that covers them, once;
+//! in Kafka with the transaction that all Kafka sinks of the project share.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use datafusion::logical_expr::{
     lit,
 };
 
+use crate::connector::address::TopicAddress;
 use crate::connector::log;
 use crate::error::{Error, Place, Result};
 use crate::sql::catalog::{ColumnDef, ColumnKind, TableDef, TableOption};
@@ -30,7 +32,7 @@ use crate::time::text::{TimestampFormat, push_timestamp};
 const READ: [&str; 9] = ["id", "type", "alert_time", "data", "subject", "rule", "causationid", "correlationid", "key"];
 
 /// The topic as a table: an event, its key, its time.
-pub fn table(topic: &str, place: &Place) -> DeclaredTable {
+pub fn table(address: &TopicAddress, place: &Place) -> DeclaredTable {
     let time = DataType::Timestamp(TimeUnit::Millisecond, Some(UTC.into()));
     let metadata = |key: &str| ColumnKind::Metadata { key: key.to_owned(), is_virtual: false };
     let columns = [
@@ -47,9 +49,13 @@ pub fn table(topic: &str, place: &Place) -> DeclaredTable {
         place: place.clone(),
     });
     let option = |value: &str| TableOption { value: value.to_owned(), place: place.clone() };
-    let options = [("connector", log::NAME), ("topic", topic), ("format", "raw")];
+    let mut options = vec![("topic", address.topic.as_str()), ("format", "raw")];
+    match &address.broker {
+        None => options.push(("connector", log::NAME)),
+        Some(broker) => options.extend([("broker", broker.as_str()), ("sink.delivery-guarantee", "exactly-once")]),
+    }
     let def = TableDef {
-        name: name(topic),
+        name: name(address),
         columns: columns.to_vec(),
         watermark: None,
         primary_key: Vec::new(),
@@ -63,8 +69,8 @@ pub fn table(topic: &str, place: &Place) -> DeclaredTable {
 const PREFIX: &str = "alerts to ";
 
 /// What the sink is called.
-pub fn name(topic: &str) -> String {
-    format!("{PREFIX}{topic}")
+pub fn name(address: &TopicAddress) -> String {
+    format!("{PREFIX}{address}")
 }
 
 /// Is it the name of such a sink?

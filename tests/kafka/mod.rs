@@ -3,6 +3,7 @@
 mod broken;
 mod chaos;
 mod discovery;
+mod letters;
 mod proxy;
 mod roundtrip;
 

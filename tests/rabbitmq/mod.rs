@@ -1,13 +1,16 @@
 //! RabbitMQ for real: a broker of `scripts/brokers`, written and read back with pika, a client that is not ours.
 
 mod broken;
+mod events;
 mod killed;
+mod letters;
 mod outside;
 mod restarts;
 mod roundtrip;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -63,8 +66,13 @@ impl Job {
     }
 
     pub fn start(&self) -> Running<'_> {
+        self.start_with("")
+    }
+
+    /// Starts, to be killed at a fault point.
+    pub fn start_with(&self, fault: &str) -> Running<'_> {
         let started = self.starts();
-        Running { job: self, child: self.command().spawn().unwrap(), started }
+        Running { job: self, child: self.command().env("EAGRE_FAULT", fault).spawn().unwrap(), started }
     }
 
     /// Runs until it fails by itself: exit code and what it says.
@@ -129,13 +137,24 @@ impl Running<'_> {
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 
+    /// Waits until it is killed at its fault point.
+    pub fn is_killed(mut self) {
+        let ended = self.child.wait().unwrap();
+        assert_eq!(ended.signal(), Some(9), "{}", self.job.said());
+    }
+
     /// What `/health` says.
     pub fn health(&self) -> String {
         let said = self.job.said();
         let Some((_, rest)) = said.rsplit_once("health: ") else { return String::new() };
-        let url = rest.split_whitespace().next().unwrap();
-        let done = Command::new("curl").args(["-s", "-m", "5", url]).output().expect("curl is needed");
-        String::from_utf8_lossy(&done.stdout).into_owned()
+        fetched(rest.split_whitespace().next().unwrap())
+    }
+
+    /// What `/metrics` says; nothing before its doors are open.
+    pub fn metrics(&self) -> String {
+        let said = self.job.said();
+        let url = said.rsplit_once("health: ").and_then(|(_, rest)| rest.split_whitespace().next());
+        url.map_or_else(String::new, |url| fetched(&url.replace("/health", "/metrics")))
     }
 
     /// Waits until something is so; what the job has said when it never is.
@@ -149,6 +168,11 @@ impl Running<'_> {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+fn fetched(url: &str) -> String {
+    let done = Command::new("curl").args(["-s", "-m", "5", url]).output().expect("curl is needed");
+    String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
 impl Drop for Running<'_> {

@@ -1,5 +1,6 @@
 """A client that is not ours: pika, driven by one line of JSON per step on stdin; answers are lines of JSON."""
 
+import datetime
 import json
 import sys
 
@@ -11,12 +12,15 @@ channel.confirm_delivery()
 
 
 def properties(message):
+    headers = dict(message.get("headers") or {})
+    for name, seconds in message.get("times", {}).items():
+        headers[name] = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
     return pika.BasicProperties(
         message_id=message.get("id"),
         correlation_id=message.get("correlation"),
         content_type=message.get("content_type"),
         timestamp=message.get("timestamp"),
-        headers=message.get("headers"),
+        headers=headers or None,
         delivery_mode=2,
     )
 

@@ -1,6 +1,6 @@
 //! A queue read by a process that is killed again and again: nothing lost, nothing counted twice.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -63,6 +63,42 @@ fn a_classic_queue_is_counted_once_over_twenty_kills() {
 #[test]
 fn a_quorum_queue_is_counted_once_over_twenty_kills() {
     killed_while_messages_come("quorum", 20);
+}
+
+#[test]
+fn killed_between_checkpoint_and_acknowledgement_each_message_counts_once() {
+    let uri = &shared()["RABBITMQ"];
+    for kind in ["classic", "quorum"] {
+        let queue = unique(&format!("unacknowledged.{kind}"));
+        let mut outside = Outside::connect(uri);
+        outside.queue(&queue, kind);
+        let job = Job::new("");
+        job.rewrite(&sql(uri, &queue, &job));
+        let (pieces, mut again) = (4, 0);
+        for piece in 0..pieces {
+            outside.put(&queue, numbered(piece * 1_000..(piece + 1) * 1_000));
+            job.start_with("confirmed:2").is_killed();
+            // The broker takes a moment to put back what nobody will acknowledge.
+            let (mut depth, mut since) = (outside.depth(&queue), Instant::now());
+            while since.elapsed() < Duration::from_secs(1) {
+                std::thread::sleep(Duration::from_millis(50));
+                let now = outside.depth(&queue);
+                if now != depth {
+                    (depth, since) = (now, Instant::now());
+                }
+            }
+            // Both in a confirmed checkpoint and in the queue: they come again.
+            again += (depth + job.lines("seen").len() as u64).saturating_sub(u64::from((piece + 1) * 1_000));
+        }
+        assert!(again > 0, "{kind}: it was never killed between a checkpoint and its acknowledgement");
+        let mut running = job.start();
+        running.until("all messages are acknowledged", |_| outside.depth(&queue) == 0 && job.lines("seen").len() >= 4_000);
+        assert_eq!(running.stop(), 0);
+        let mut wanted: Vec<String> = (0..pieces * 1_000).map(|n| json!({ "n": n }).to_string()).collect();
+        wanted.sort();
+        assert!(job.lines("seen") == wanted, "{kind}: {} lines of {}; {}", job.lines("seen").len(), wanted.len(), job.said());
+        outside.step(json!({ "step": "delete", "queue": queue }));
+    }
 }
 
 #[test]

@@ -84,6 +84,20 @@ impl Admin {
         self.only_one(&format!("make topic '{}'", topic.name), made.map(codes), std::convert::identity)
     }
 
+    /// Makes a topic where there is none of its name, and waits until it can be seen; `true` = it was missing.
+    pub fn make_missing(&self, topic: &NewTopic<'_>) -> Result<bool> {
+        let is_there = || -> Result<bool> { Ok(self.metadata()?.topics().iter().any(|known| known.name() == topic.name)) };
+        if is_there()? {
+            return Ok(false);
+        }
+        match self.create(topic, false)? {
+            Ok(()) | Err(RDKafkaErrorCode::TopicAlreadyExists) => {}
+            Err(code) => return Err(self.refused(&format!("topic '{}' cannot be made", topic.name), code)),
+        }
+        self.until(is_there)?;
+        Ok(true)
+    }
+
     /// Gives a topic more partitions.
     pub fn grow(&self, topic: &str, partitions: usize) -> Result<Result<(), RDKafkaErrorCode>> {
         let new = NewPartitions::new(topic, partitions);

@@ -118,6 +118,22 @@ impl Properties {
         })
     }
 
+    /// The same without what means something to readers only: one transaction is written by one client, whatever tables
+    /// that share it read.
+    pub fn for_writing(&self) -> Self {
+        let set = self.set.iter().filter(|(name, _)| !super::properties::OF_READERS.contains(&name.as_str()));
+        Properties { set: set.map(|(name, value)| (name.clone(), value.clone())).collect() }
+    }
+
+    /// Do both reach the same cluster, as the same user?
+    pub fn reaches_as(&self, other: &Properties) -> bool {
+        let reaching = |name: &str| name == "bootstrap.servers" || ["security.", "sasl.", "ssl."].iter().any(|part| name.starts_with(part));
+        let of = |properties: &'_ Properties| -> Vec<(String, String)> {
+            properties.set.iter().filter(|(name, _)| reaching(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+        };
+        of(self) == of(other)
+    }
+
     /// The value of a property.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.set.get(name).map(String::as_str)

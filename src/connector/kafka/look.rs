@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -208,8 +207,7 @@ impl Asked {
             Some(_) => Partitioning::Fixed,
             None => Partitioning::Default,
         };
-        let partitions = u32::try_from(count).unwrap_or(u32::MAX);
-        let target = Target { topic: put.topic.clone(), partitions, partitioning, turn: AtomicU32::new(0) };
+        let target = Target::new(&put.topic, count, partitioning);
         Ok(putting.insert(Arc::new(Putting { sender, target })).clone())
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::producer::BaseRecord;
 use rdkafka::{Offset, TopicPartitionList};
@@ -28,19 +28,12 @@ struct Marker {
 
 /// Makes the topic when it is not there.
 pub fn make_topic(properties: &Properties, cluster: &Cluster, patience: Duration) -> Result<()> {
-    let admin = Admin::new(properties, cluster, patience)?;
-    if admin.metadata()?.topics().iter().any(|topic| topic.name() == TOPIC) {
-        return Ok(());
-    }
     // As many replicas as brokers are set up for.
     let topic = NewTopic::new(TOPIC, 1, TopicReplication::Fixed(-1))
         .set("cleanup.policy", "compact")
         .set("segment.bytes", "1048576")
         .set("min.cleanable.dirty.ratio", "0.1");
-    match admin.create(&topic, false)? {
-        Ok(()) | Err(RDKafkaErrorCode::TopicAlreadyExists) => Ok(()),
-        Err(code) => Err(admin.refused(&format!("topic '{TOPIC}' cannot be made"), code)),
-    }
+    Admin::new(properties, cluster, patience)?.make_missing(&topic).map(|_| ())
 }
 
 /// Puts the marker of `epoch` into the open transaction.

@@ -5,6 +5,7 @@
 //!           fetch.rs         a partition's queue ─▶ one chunk: one copy of the bytes that records need
 //!           reader.rs        offsets, ends, gaps left by retention
 //!  sink     writer.rs        rows ─▶ records ─▶ producer.rs
+//!           letters.rs       the same for dead letters: records as they came, with headers
 //!           transactions.rs  exactly once: one transaction per checkpoint for all Kafka sinks of a pipeline
 //!           marker.rs        the epoch committed last, in the transaction itself
 //!  both     client.rs        `properties.*`, what clusters say, how long they are asked
@@ -18,6 +19,7 @@ mod admin;
 mod client;
 mod fetch;
 mod incremental;
+mod letters;
 pub mod look;
 mod marker;
 mod options;
@@ -38,10 +40,11 @@ pub use transactions::Groups;
 
 use self::client::{Properties, fault};
 use self::options::{KafkaOptions, ValueFields, parts};
-use super::registry::{ConfiguredSource, Environment, TableRequest};
+use super::registry::{ConfiguredSource, Environment, TableRequest, own_topic};
 use super::{Sink, options as read};
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::{FormatConfig, KeyRead};
+use crate::log::check_topic_name;
 
 /// Its name in `'connector'`.
 pub const NAME: &str = "kafka";
@@ -173,6 +176,22 @@ pub fn sink(connector: &'static str, mut request: TableRequest<'_>, env: &Enviro
     let names = key_names(&request, &columns, &options)?;
     let spec = sink::record_spec(&request, connector, &formats, columns, names, &options);
     Ok(Arc::new(sink::KafkaSink::new(connector, request.table, options, properties, formats.value, spec, env)?))
+}
+
+/// The sink that takes the dead letters of a table into `topic` of its cluster.
+pub fn dead_letters(topic: &str, table: &str, options: &BTreeMap<String, String>, env: &Environment) -> Result<Arc<dyn Sink>> {
+    let (properties, options) = broker_options(options)?;
+    // Its names are made of the same characters.
+    check_topic_name(topic).map_err(|fault| {
+        let near = did_you_mean(topic.split(':').next().unwrap_or_default(), env.brokers.keys().map(String::as_str));
+        let hint = "a topic elsewhere is 'broker:topic', with a broker of eagre.yaml";
+        Error::input(format!("table '{table}': dead letters: {}; {hint}{near}", fault.message()))
+    })?;
+    let reads = options.topic.is_some() || options.topic_pattern.is_some();
+    if reads && topics::Topics::new(&options)?.names(topic) {
+        return Err(own_topic(table, topic));
+    }
+    Ok(Arc::new(letters::LettersSink::new(topic, table, options, &properties, env)?))
 }
 
 #[cfg(test)]

@@ -36,6 +36,12 @@ pub struct Target {
 }
 
 impl Target {
+    /// The topic of this name with so many partitions.
+    pub fn new(topic: &str, partitions: usize, partitioning: Partitioning) -> Self {
+        let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
+        Target { topic: topic.to_owned(), partitions, partitioning, turn: AtomicU32::new(0) }
+    }
+
     /// The partition of a record; `None` = the library decides by its key.
     fn partition(&self, record: &EncodedRecord<'_>, writer: usize) -> Option<i32> {
         let in_turn = || (self.turn.fetch_add(1, Ordering::Relaxed) % self.partitions) as i32;

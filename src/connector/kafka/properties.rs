@@ -1,4 +1,4 @@
-//! Names of the properties that librdkafka knows: for messages about one that it does not.
+//! Names of the properties that librdkafka knows: for messages about one that it does not, and to tell those of readers.
 
 /// All of them (librdkafka 2.12).
 pub const KNOWN: [&str; 171] = [
@@ -173,4 +173,39 @@ pub const KNOWN: [&str; 171] = [
     "topic.metadata.refresh.sparse",
     "transaction.timeout.ms",
     "transactional.id",
+];
+
+/// Those that mean something to readers only.
+pub const OF_READERS: [&str; 31] = [
+    "auto.commit.enable",
+    "auto.commit.interval.ms",
+    "auto.offset.reset",
+    "check.crcs",
+    "consume.callback.max.messages",
+    "coordinator.query.interval.ms",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "fetch.error.backoff.ms",
+    "fetch.max.bytes",
+    "fetch.message.max.bytes",
+    "fetch.min.bytes",
+    "fetch.queue.backoff.ms",
+    "fetch.wait.max.ms",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "group.protocol.type",
+    "group.remote.assignor",
+    "heartbeat.interval.ms",
+    "isolation.level",
+    "max.partition.fetch.bytes",
+    "max.poll.interval.ms",
+    "offset.store.method",
+    "offset.store.path",
+    "offset.store.sync.interval.ms",
+    "partition.assignment.strategy",
+    "queued.max.messages.kbytes",
+    "queued.min.messages",
+    "session.timeout.ms",
 ];

@@ -1,7 +1,6 @@
 //! Describes a topic to be written.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use arrow::datatypes::Schema;
@@ -75,6 +74,7 @@ impl KafkaSink {
         }
         // What the format cannot write is told before anything runs.
         format.record_encoder(&spec)?;
+        let properties = properties.for_writing();
         let cluster = Cluster::new(&properties, env.troubles.clone());
         let group = match options.guarantee {
             Guarantee::ExactlyOnce => {
@@ -138,12 +138,7 @@ impl Sink for KafkaSink {
         };
         let sender = out.sender()?;
         let partitions = topics::count(sender.producer().client(), &self.cluster, &self.topic, self.options.patience())?;
-        let target = Target {
-            topic: self.topic.clone(),
-            partitions: u32::try_from(partitions).unwrap_or(u32::MAX),
-            partitioning: self.options.partitioner,
-            turn: AtomicU32::new(0),
-        };
+        let target = Target::new(&self.topic, partitions, self.options.partitioner);
         *self.started.lock() = Some((out, Arc::new(target)));
         Ok(())
     }

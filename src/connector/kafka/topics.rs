@@ -42,6 +42,14 @@ impl Topics {
         }
     }
 
+    /// Is the topic of this name one of them?
+    pub fn names(&self, topic: &str) -> bool {
+        match self {
+            Topics::List(topics) => topics.iter().any(|known| known == topic),
+            Topics::Pattern(_, pattern) => pattern.is_match(topic),
+        }
+    }
+
     /// For people.
     pub fn describe(&self) -> String {
         match self {

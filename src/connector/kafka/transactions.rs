@@ -44,37 +44,74 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// The group of the pipeline that runs in `env`. All its sinks must be in one cluster and agree on the id.
+    /// The group of the pipeline that runs in `env`, for a sink. All its sinks must be in one cluster and have the same
+    /// properties, and those that say how the id begins must agree.
     pub fn of(&self, properties: &Properties, prefix: Option<&str>, patience: Duration, env: &Environment) -> Result<Arc<Transactions>> {
-        let id = format!("{}-{}", prefix.unwrap_or("eagre"), env.run.pipeline);
-        let mut groups = self.of_pipeline.lock();
-        let known = groups.entry(env.run.pipeline.clone()).or_insert_with(|| {
-            let cluster = Cluster::new(properties, env.troubles.clone());
-            Arc::new(Transactions::new(id.clone(), properties.clone(), cluster, patience))
-        });
-        if known.properties != *properties {
-            return Err(fault(format!(
-                "'sink.delivery-guarantee' = 'exactly-once': the 'properties.*' differ from those of another sink of the pipeline, and one \
-                 transaction reaches one cluster with one client; make them equal, or choose 'at-least-once' for one of them ({} and {})",
-                known.properties.brokers(),
-                properties.brokers()
-            )));
+        let group = self.known(properties, patience, env);
+        {
+            let mut said = group.said.lock();
+            if said.by_sink && said.properties != *properties || !said.properties.reaches_as(properties) {
+                return Err(differ("'sink.delivery-guarantee' = 'exactly-once'", &said.properties, properties));
+            }
+            (said.by_sink, said.properties) = (true, properties.clone());
         }
-        if known.id != id {
-            return Err(fault(format!(
-                "'sink.transactional-id-prefix' gives '{id}', another sink of the pipeline has '{}': all share one transaction",
-                known.id
-            )));
-        }
-        Ok(known.clone())
+        group.begins(prefix)?;
+        Ok(group)
     }
+
+    /// The same for what is written beside the sinks: it takes the client that they have, or will have.
+    pub fn beside(
+        &self,
+        properties: &Properties,
+        prefix: Option<&str>,
+        patience: Duration,
+        env: &Environment,
+    ) -> Result<Arc<Transactions>> {
+        let group = self.known(properties, patience, env);
+        let said = group.said.lock().properties.clone();
+        if !said.reaches_as(properties) {
+            return Err(differ("dead letters", &said, properties));
+        }
+        group.begins(prefix)?;
+        Ok(group)
+    }
+
+    fn known(&self, properties: &Properties, patience: Duration, env: &Environment) -> Arc<Transactions> {
+        let pipeline = env.run.pipeline.clone();
+        let mut groups = self.of_pipeline.lock();
+        let group = groups.entry(pipeline.clone()).or_insert_with(|| {
+            let cluster = Cluster::new(properties, env.troubles.clone());
+            let said = Said { properties: properties.clone(), by_sink: false, prefix: None };
+            Arc::new(Transactions::new(pipeline, said, cluster, patience))
+        });
+        group.clone()
+    }
+}
+
+fn differ(what: &str, said: &Properties, other: &Properties) -> Error {
+    fault(format!(
+        "{what}: the 'properties.*' differ from those of another sink of the pipeline, and one transaction reaches one cluster with one \
+         client; make them equal, or choose 'at-least-once' for one of them ({} and {})",
+        said.brokers(),
+        other.brokers()
+    ))
+}
+
+/// What the tables say of their transaction.
+#[derive(Debug)]
+struct Said {
+    properties: Properties,
+    /// They are those of a sink.
+    by_sink: bool,
+    /// How the id begins, where one says so.
+    prefix: Option<String>,
 }
 
 /// One transaction per checkpoint.
 #[derive(Debug)]
 pub struct Transactions {
-    id: String,
-    properties: Properties,
+    pipeline: String,
+    said: Mutex<Said>,
     cluster: Cluster,
     patience: Duration,
     /// The client of the run; none before it has begun.
@@ -114,9 +151,28 @@ impl Gate {
 }
 
 impl Transactions {
-    fn new(id: String, properties: Properties, cluster: Cluster, patience: Duration) -> Self {
+    fn new(pipeline: String, said: Said, cluster: Cluster, patience: Duration) -> Self {
         let (sender, gate, kept_back) = Default::default();
-        Transactions { id, properties, cluster, patience, sender, gate, kept_back, moved: Notify::new() }
+        Transactions { pipeline, said: Mutex::new(said), cluster, patience, sender, gate, kept_back, moved: Notify::new() }
+    }
+
+    /// The id begins so, says a table.
+    fn begins(&self, prefix: Option<&str>) -> Result<()> {
+        let Some(prefix) = prefix else { return Ok(()) };
+        let mut said = self.said.lock();
+        match said.prefix.as_deref() {
+            Some(other) if other != prefix => Err(fault(format!(
+                "'sink.transactional-id-prefix' = '{prefix}', another sink of the pipeline has '{other}': all share one transaction"
+            ))),
+            _ => {
+                said.prefix = Some(prefix.to_owned());
+                Ok(())
+            }
+        }
+    }
+
+    fn properties(&self) -> Properties {
+        self.said.lock().properties.clone()
     }
 
     /// The client of the run.
@@ -167,7 +223,8 @@ impl Transactions {
     fn new_sender(&self, checkpoint_interval: Duration) -> Result<Sender> {
         let least = 2 * checkpoint_interval + DELIVERY;
         let millis = |duration: Duration| duration.as_millis().to_string();
-        let timeout = match self.properties.get("transaction.timeout.ms") {
+        let properties = self.properties();
+        let timeout = match properties.get("transaction.timeout.ms") {
             Some(text) => {
                 let given: u64 = text.parse().map_err(|_| fault(format!("'properties.transaction.timeout.ms' = '{text}' is no number")))?;
                 if Duration::from_millis(given) < least {
@@ -181,14 +238,14 @@ impl Transactions {
             }
             None => millis(least.max(SHORTEST_TRANSACTION)),
         };
-        let mut config = self.properties.config(&[
+        let mut config = properties.config(&[
             ("partitioner", "murmur2_random"),
             ("message.timeout.ms", &millis(DELIVERY)),
             ("linger.ms", "5"),
             ("queue.buffering.max.messages", "500000"),
             ("queue.buffering.max.kbytes", "131072"),
         ]);
-        config.set("transactional.id", &self.id).set("enable.idempotence", "true").set("transaction.timeout.ms", timeout);
+        config.set("transactional.id", self.id()).set("enable.idempotence", "true").set("transaction.timeout.ms", timeout);
         config.set("delivery.report.only.error", "true");
         Sender::new(&config, self.cluster.clone())
     }
@@ -225,10 +282,10 @@ impl Transactions {
                 || super::client::is_passing(&error)
                 || code == Some(RDKafkaErrorCode::ConcurrentTransactions);
             if !waits {
-                return Err(sender.failure(&error, &format!("the transactional id '{}'", self.id)));
+                return Err(sender.failure(&error, &format!("the transactional id '{}'", self.id())));
             }
             if started.elapsed() > self.patience.max(SETTLING) {
-                let text = format!("cannot begin transactions '{}' in Kafka at {}", self.id, self.cluster.brokers());
+                let text = format!("cannot begin transactions '{}' in Kafka at {}", self.id(), self.cluster.brokers());
                 return Err(Error::unreachable(format!("{text}: tried for {} s", started.elapsed().as_secs())).because(error));
             }
             std::thread::sleep(Duration::from_millis(200));
@@ -238,7 +295,7 @@ impl Transactions {
 
 impl TransactionGroup for Transactions {
     fn id(&self) -> String {
-        self.id.clone()
+        format!("{}-{}", self.said.lock().prefix.as_deref().unwrap_or("eagre"), self.pipeline)
     }
 
     fn begin(&self, checkpoint_interval: Duration) -> Result<Option<u64>> {
@@ -247,12 +304,13 @@ impl TransactionGroup for Transactions {
         *self.gate.write() = Gate::default();
         *self.kept_back.lock() = KeptBack::default();
         let sender = self.new_sender(checkpoint_interval)?;
-        self.properties.warn_of_clear_text();
+        let properties = self.properties();
+        properties.warn_of_clear_text();
         // Whether the brokers are there is asked first: an answer says more than a transaction that does not begin.
-        marker::make_topic(&self.properties, &self.cluster, self.patience)?;
+        marker::make_topic(&properties, &self.cluster, self.patience)?;
         self.fence(&sender)?;
         reach(Point::Fenced);
-        let epoch = marker::newest(&self.properties, &self.cluster, &self.id, self.patience)?;
+        let epoch = marker::newest(&properties, &self.cluster, &self.id(), self.patience)?;
         *self.sender.write() = Some(Arc::new(sender));
         Ok(epoch)
     }
@@ -264,7 +322,7 @@ impl TransactionGroup for Transactions {
         let sender = self.sender()?;
         sender.flush(DELIVERY)?;
         reach(Point::Flushed);
-        marker::write(&sender, &self.id, epoch)?;
+        marker::write(&sender, &self.id(), epoch)?;
         sender.flush(DELIVERY)?;
         Ok(true)
     }

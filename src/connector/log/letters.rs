@@ -1,30 +1,25 @@
-//! A topic of dead letters: a record as it came is the value, what is known of it are headers.
+//! A topic of dead letters: a record as it came, with its key and its headers; what is known of it are further headers.
 //!
 //! ```text
-//!  time source partition offset operator reason error record ─▶ value = record, headers dead-letter.source = …, …
+//!  record key headers, time source partition offset operator reason error ─▶ value, key, headers, dead-letter.source = …, …
 //! ```
 //! Whoever reads the topic with the format of the table finds the records that were refused, to try them again.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
-use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 
 use super::NAME;
 use super::sink::{begin, commit};
 use super::writer::Gathering;
+use crate::connector::letters::Letter;
 use crate::connector::registry::{Environment, LogHandle};
 use crate::connector::{Prepared, Sink, Writer};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::log::{Record, Topic, now_micros};
 use crate::state::StateHandles;
 
 /// Partitions of a topic that is made for dead letters: one keeps them in the order of their refusal.
 const PARTITIONS: u32 = 1;
-/// The column that becomes the value.
-const RECORD: &str = "record";
-/// What the names of headers begin with.
-const PREFIX: &str = "dead-letter.";
 
 /// A topic that takes dead letters.
 #[derive(Debug)]
@@ -78,18 +73,12 @@ struct LettersWriter {
 
 impl Writer for LettersWriter {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let records = batch.column_by_name(RECORD).ok_or_else(|| Error::bug(format!("dead letters without a column '{RECORD}'")))?;
-        let records: ArrayRef = cast(records, &DataType::BinaryView)?;
-        let mut known: Vec<(String, StringViewArray)> = Vec::new();
-        for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()).filter(|(field, _)| field.name() != RECORD) {
-            known.push((format!("{PREFIX}{}", field.name()), cast(column, &DataType::Utf8View)?.as_string_view().clone()));
-        }
-        let (timestamp, partition) = (now_micros(), self.topic.next_partition());
-        for row in 0..batch.num_rows() {
-            let given = known.iter().filter(|(_, column)| column.is_valid(row));
-            let headers: Vec<(String, Bytes)> =
-                given.map(|(name, column)| (name.clone(), Bytes::copy_from_slice(column.value(row).as_bytes()))).collect();
-            let record = Record { value: Some(records.as_binary_view().value(row)), key: None, timestamp, headers: &headers };
+        let (now, keyless) = (now_micros(), self.topic.next_partition());
+        for letter in Letter::all(batch)? {
+            let partition = letter.key.as_ref().map_or(keyless, |key| self.topic.partition_of(key));
+            let headers: Vec<(String, Bytes)> = letter.headers.iter().cloned().chain(letter.told()).collect();
+            let timestamp = letter.timestamp_micros.unwrap_or(now);
+            let record = Record { value: letter.record.as_deref(), key: letter.key.as_deref(), timestamp, headers: &headers };
             self.gathering.push(&self.topic, partition, &record)?;
         }
         Ok(())

@@ -3,7 +3,8 @@
 //! ```text
 //!  queue    queue_reader.rs    hands over ─▶ checkpoint confirmed ─▶ acknowledges; redelivery.rs drops what comes again
 //!  stream   stream_reader.rs   read from an offset that the checkpoint keeps, as often as one likes
-//!  exchange writer.rs          rows ─▶ messages ─▶ a file (durable, not visible) ─▶ commit publishes it, each confirmed
+//!  exchange writer.rs          rows ─▶ messages ─▶ a file (outbox.rs: durable, not visible) ─▶ commit publishes it, each confirmed
+//!           letters.rs         the same for dead letters: messages as they came, with headers
 //! ```
 //! Always holds: a message is acknowledged only when a confirmed checkpoint covers it; a message that is published is
 //! confirmed and routed to a queue, or it is an error (or goes to the dead-letter exchange). A connection that breaks is
@@ -12,9 +13,11 @@
 mod away;
 mod connection;
 mod consume;
+mod letters;
 pub mod look;
 mod management;
 mod options;
+mod outbox;
 mod publisher;
 mod queue_reader;
 mod records;
@@ -56,10 +59,17 @@ pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn 
     Ok(Arc::new(sink::RabbitSink::new(request.table, &options, format, schema, env)?))
 }
 
+/// The sink that takes the dead letters of a table into `name`: a queue of its broker, or `exchange:…`.
+pub fn dead_letters(name: &str, table: &str, options: &BTreeMap<String, String>, env: &Environment) -> Result<Arc<dyn Sink>> {
+    Ok(Arc::new(letters::LettersSink::new(name, table, &broker_options(options)?, env)?))
+}
+
 /// The options of a named broker, which may hold those of tables too.
 fn broker_options(options: &BTreeMap<String, String>) -> Result<RabbitOptions> {
     let own = options.iter().filter(|(key, _)| key.as_str() != "connector").map(|(key, value)| (key.clone(), value.clone()));
-    read::parse(NAME, &own.collect())
+    let mut own = own.collect();
+    take_format(&mut own)?;
+    read::parse(NAME, &own)
 }
 
 /// Takes the format and its options out of the table's options.

@@ -16,10 +16,12 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::connection::{Backoff, Broker};
-use super::consume::short;
+use super::consume::{depth, short};
+use super::records::header_value;
 use super::stage::{Message, Stages};
 use crate::connector::trouble::Troubles;
 use crate::error::{Error, Kind, Result};
+use crate::format::headers_of_text;
 
 /// Messages under way to the broker at once.
 const UNDER_WAY: usize = 1_000;
@@ -33,6 +35,8 @@ const PERSISTENT: u8 = 2;
 pub struct Target {
     /// The exchange.
     pub exchange: String,
+    /// The queue that must be there, where the exchange is the default one and takes the routing key for its name.
+    pub queue: Option<String>,
     /// Exchange and routing key (their own when missing) of those that it can route nowhere.
     pub dead_letter: Option<(String, Option<String>)>,
 }
@@ -172,6 +176,13 @@ impl Publishing {
             found.map_err(|e| {
                 let fault = self.broker.fault(e);
                 let text = format!("exchange '{exchange}' cannot be written; 'eagre topics apply' makes what topics.yaml declares");
+                Error::new(fault.kind(), text).because(fault)
+            })?;
+        }
+        if let Some(queue) = &self.target.queue {
+            let channel = connection.create_channel().await.map_err(|e| self.broker.fault(e))?;
+            depth(&self.broker, &channel, queue).await.map_err(|fault| {
+                let text = format!("queue '{queue}' cannot be written; 'eagre topics apply' makes what topics.yaml declares");
                 Error::new(fault.kind(), text).because(fault)
             })?;
         }
@@ -361,6 +372,11 @@ fn properties_of(message: &Message, from: Option<&str>) -> Result<BasicPropertie
         properties = properties.with_timestamp(seconds);
     }
     let mut headers = FieldTable::default();
+    if !head.headers.is_empty() {
+        for (name, value) in headers_of_text(&head.headers)? {
+            headers.insert(short(&name)?, header_value(&name, &value));
+        }
+    }
     if let Some(exchange) = from {
         let text = |text: &str| AMQPValue::LongString(text.into());
         headers.insert(short("x-unroutable-exchange")?, text(exchange));

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable};
 
-use crate::format::{Chunk, Framed, Records};
+use crate::format::{CONTENT_TYPE, Chunk, Framed, Records, is_attribute};
 use crate::log::now_micros;
 
 /// What only this connector knows of a message, as `METADATA FROM 'key'`, with the types of the columns.
@@ -21,9 +21,6 @@ pub const METADATA: [(&str, DataType); 7] = [
     ("redelivered", DataType::Boolean),
     ("delivery_tag", DataType::Int64),
 ];
-
-/// The header under which formats find AMQP's content type.
-const CONTENT_TYPE: &str = "content-type";
 
 /// Messages of one chunk.
 #[derive(Debug, Default)]
@@ -70,9 +67,14 @@ impl Gathered {
     }
 }
 
-/// Headers as bytes: text as it is, numbers and truth values as text, tables and lists (`x-death`) as JSON.
+/// Headers as bytes: text as it is, numbers and truth values as text, tables and lists (`x-death`) as JSON; a point in time
+/// in RFC 3339 where it is an attribute of an event, else in seconds since 1970.
 fn headers_of(table: &FieldTable) -> Vec<(String, Bytes)> {
-    let bytes = |value: &AMQPValue| match value {
+    let bytes = |name: &str, value: &AMQPValue| match value {
+        AMQPValue::Timestamp(seconds) if is_attribute(name) => {
+            let time = i64::try_from(*seconds).ok().and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0));
+            Some(time.map_or_else(|| seconds.to_string(), |time| time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)).into())
+        }
         AMQPValue::LongString(text) => Some(Bytes::copy_from_slice(text.as_bytes())),
         AMQPValue::ByteArray(bytes) => Some(Bytes::copy_from_slice(bytes.as_slice())),
         AMQPValue::Void => None,
@@ -81,7 +83,47 @@ fn headers_of(table: &FieldTable) -> Vec<(String, Bytes)> {
             json => json.to_string().into(),
         }),
     };
-    table.into_iter().filter_map(|(name, value)| Some((name.to_string(), bytes(value)?))).collect()
+    table.into_iter().filter_map(|(name, value)| Some((name.to_string(), bytes(name.as_str(), value)?))).collect()
+}
+
+/// The header in which the broker tells where a message has died: a list of tables.
+const X_DEATH: &str = "x-death";
+/// The field of its tables that is a point in time.
+const X_DEATH_TIME: &str = "time";
+
+/// The value of a header that is written: text, else bytes; what `x-death` was is a list again.
+pub fn header_value(name: &str, bytes: &[u8]) -> AMQPValue {
+    if name == X_DEATH
+        && let Ok(list @ serde_json::Value::Array(_)) = serde_json::from_slice(bytes)
+    {
+        return amqp_of(&list);
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => AMQPValue::LongString(text.into()),
+        Err(_) => AMQPValue::ByteArray(bytes.to_vec().into()),
+    }
+}
+
+/// JSON as a value of AMQP.
+fn amqp_of(value: &serde_json::Value) -> AMQPValue {
+    use serde_json::Value as Json;
+    match value {
+        Json::Null => AMQPValue::Void,
+        Json::Bool(truth) => AMQPValue::Boolean(*truth),
+        Json::Number(number) => {
+            number.as_i64().map_or_else(|| AMQPValue::Double(number.as_f64().unwrap_or_default()), AMQPValue::LongLongInt)
+        }
+        Json::String(text) => AMQPValue::LongString(text.as_str().into()),
+        Json::Array(values) => AMQPValue::FieldArray(values.iter().map(amqp_of).collect::<Vec<_>>().into()),
+        Json::Object(fields) => {
+            let mut table = FieldTable::default();
+            for (name, value) in fields {
+                let time = value.as_u64().filter(|_| name == X_DEATH_TIME).map(AMQPValue::Timestamp);
+                table.insert(name.as_str().into(), time.unwrap_or_else(|| amqp_of(value)));
+            }
+            AMQPValue::FieldTable(table)
+        }
+    }
 }
 
 /// A value of AMQP as JSON; bytes that are no text lose what is none.
@@ -107,5 +149,40 @@ pub fn json_of(value: &AMQPValue) -> serde_json::Value {
         }
         AMQPValue::ByteArray(bytes) => String::from_utf8_lossy(bytes.as_slice()).into(),
         AMQPValue::Void => serde_json::Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_broker_says_of_a_death_is_written_as_it_was_read() {
+        let mut death = FieldTable::default();
+        death.insert("count".into(), AMQPValue::LongLongInt(2));
+        death.insert("reason".into(), AMQPValue::LongString("expired".into()));
+        death.insert("time".into(), AMQPValue::Timestamp(1_700_000_000));
+        death.insert("routing-keys".into(), AMQPValue::FieldArray(vec![AMQPValue::LongString("k".into())].into()));
+        let deaths = AMQPValue::FieldArray(vec![AMQPValue::FieldTable(death)].into());
+        let mut table = FieldTable::default();
+        table.insert("x-death".into(), deaths.clone());
+        table.insert("n".into(), AMQPValue::LongInt(7));
+        let read = headers_of(&table);
+        let written = |name: &str| read.iter().find(|(known, _)| known == name).map(|(_, value)| header_value(name, value));
+        assert_eq!(written("x-death"), Some(deaths));
+        assert_eq!(written("n"), Some(AMQPValue::LongString("7".into())), "numbers have become text");
+        assert_eq!(header_value("b", b"\xff"), AMQPValue::ByteArray(vec![0xff].into()));
+    }
+
+    #[test]
+    fn a_point_in_time_is_rfc_3339_where_it_is_an_attribute() {
+        let mut table = FieldTable::default();
+        for name in ["cloudEvents:time", "sent"] {
+            table.insert(name.into(), AMQPValue::Timestamp(1_700_000_000));
+        }
+        let mut read = headers_of(&table);
+        read.sort();
+        let read: Vec<(&str, &[u8])> = read.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
+        assert_eq!(read, [("cloudEvents:time", &b"2023-11-14T22:13:20Z"[..]), ("sent", b"1700000000")]);
     }
 }

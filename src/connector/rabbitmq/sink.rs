@@ -7,8 +7,8 @@ use arrow::datatypes::SchemaRef;
 use super::NAME;
 use super::connection::Broker;
 use super::options::{Guarantee, RabbitOptions};
-use super::publisher::{Publisher, Target};
-use super::stage::Stages;
+use super::outbox::Outbox;
+use super::publisher::Target;
 use super::writer::{Columns, RabbitWriter};
 use crate::connector::registry::Environment;
 use crate::connector::{Prepared, Sink, Writer};
@@ -26,8 +26,7 @@ pub struct RabbitSink {
     format: FormatConfig,
     schema: SchemaRef,
     columns: Columns,
-    stages: Stages,
-    publisher: Publisher,
+    outbox: Outbox,
 }
 
 impl RabbitSink {
@@ -49,20 +48,20 @@ impl RabbitSink {
         }
         let Guarantee::AtLeastOnce = options.guarantee;
         let dead_letter = options.dead_letter_exchange.clone().map(|exchange| (exchange, options.dead_letter_routing_key.clone()));
-        let target = Target { exchange, dead_letter };
+        let target = Target { exchange, queue: None, dead_letter };
         let broker = Arc::new(Broker::new(options, &env.base_dir)?);
         let columns = Columns::of(&schema)?;
         let dir = env.data_dir.join(&env.run.pipeline).join(NAME).join(table);
-        let publisher = Publisher::new(broker.clone(), target.clone(), env.troubles.clone());
+        let outbox = Outbox::new(dir, broker.clone(), target.clone(), env.troubles.clone());
         let routing_key = options.routing_key.clone().unwrap_or_default();
-        let sink = RabbitSink { broker, target, routing_key, format, schema, columns, stages: Stages::new(dir), publisher };
+        let sink = RabbitSink { broker, target, routing_key, format, schema, columns, outbox };
         // What cannot be written is told now.
         sink.writer(0)?;
         Ok(sink)
     }
 
     fn writer(&self, task: usize) -> Result<RabbitWriter> {
-        RabbitWriter::new(task, self.stages.clone(), &self.format, &self.schema, self.columns.clone(), self.routing_key.clone())
+        RabbitWriter::new(task, self.outbox.stages().clone(), &self.format, &self.schema, self.columns.clone(), self.routing_key.clone())
     }
 }
 
@@ -76,11 +75,7 @@ impl Sink for RabbitSink {
     }
 
     fn start(&self, restored: Option<&[Prepared]>) -> Result<()> {
-        let names = restored.unwrap_or_default().iter().map(name_of).collect::<Result<Vec<_>>>()?;
-        self.stages.tidy(&names, restored.is_none())?;
-        self.publisher.check()?;
-        // The process may have died between the manifest and the commit.
-        self.publisher.publish(&self.stages, names)
+        self.outbox.start(restored)
     }
 
     fn open(&self, task: usize, _state: &mut StateHandles) -> Result<Box<dyn Writer>> {
@@ -88,15 +83,6 @@ impl Sink for RabbitSink {
     }
 
     fn commit(&self, _epoch: u64, prepared: &[Prepared]) -> Result<()> {
-        if prepared.is_empty() {
-            return Ok(());
-        }
-        let names = prepared.iter().map(name_of).collect::<Result<Vec<_>>>()?;
-        self.publisher.publish(&self.stages, names)
+        self.outbox.commit(prepared)
     }
-}
-
-fn name_of(prepared: &Prepared) -> Result<String> {
-    let name = prepared.0["stage"].as_str();
-    name.map(str::to_owned).ok_or_else(|| Error::corrupt(format!("{} is nothing that a sink of {NAME} prepared", prepared.0)))
 }

@@ -26,6 +26,11 @@ const STREAM_PREFETCH: u16 = 5_000;
 /// A delivery limit below this loses messages when the process is killed as often.
 const DELIVERY_LIMIT: i64 = 1_000;
 
+/// The names of a list `a;b`.
+pub fn names(list: &str) -> impl Iterator<Item = &str> {
+    list.split(';').map(str::trim).filter(|name| !name.is_empty())
+}
+
 /// Queues or streams to read.
 pub struct RabbitSource {
     broker: Arc<Broker>,
@@ -72,7 +77,7 @@ impl RabbitSource {
             (None, Some(streams)) => (streams, SourceKind::Streams { start, on_gap: options.on_gap }),
             _ => return Err(fault(format!("table '{table}' is read: it needs the option 'queue' or 'stream', one of them"))),
         };
-        let names: Vec<String> = names.split(';').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let names: Vec<String> = self::names(names).map(str::to_owned).collect();
         if names.is_empty() {
             return Err(fault(format!("table '{table}': no queue is named")));
         }

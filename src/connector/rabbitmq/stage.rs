@@ -44,6 +44,9 @@ pub struct Head {
     /// When, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timestamp: Option<u64>,
+    /// Its headers, as [`headers_text`](crate::format::headers_text) writes them; empty = none.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub headers: String,
 }
 
 /// The stages of one sink.

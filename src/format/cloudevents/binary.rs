@@ -109,6 +109,11 @@ fn attribute(name: &str) -> Option<&str> {
     PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix))
 }
 
+/// Is a header of this name an attribute of an event?
+pub fn is_attribute(header: &str) -> bool {
+    attribute(header).is_some()
+}
+
 fn content_type(headers: &[(String, Bytes)]) -> Option<&[u8]> {
     let found = headers.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE));
     found.map(|(_, value)| value.as_ref())

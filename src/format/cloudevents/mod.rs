@@ -14,6 +14,8 @@ mod find;
 #[cfg(test)]
 mod tests;
 
+pub use binary::is_attribute;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};

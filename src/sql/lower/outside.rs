@@ -17,8 +17,8 @@ pub trait Outside {
     /// The sink of a table.
     fn sink(&self, request: TableRequest<'_>) -> Result<Arc<dyn Sink>>;
 
-    /// The sink of the dead letters that tables send to a topic.
-    fn dead_letters(&self, topic: &str) -> Arc<dyn Sink>;
+    /// The sink of the dead letters that a table sends to `name`.
+    fn dead_letters(&self, name: &str, request: TableRequest<'_>) -> Result<Arc<dyn Sink>>;
 
     /// The sink of a live table.
     fn live_table(&self, table: &LiveTable) -> Result<Arc<dyn Sink>>;
@@ -62,8 +62,8 @@ impl Outside for Connected<'_> {
         registry::sink(request, self.environment)
     }
 
-    fn dead_letters(&self, topic: &str) -> Arc<dyn Sink> {
-        registry::dead_letters(topic, self.environment)
+    fn dead_letters(&self, name: &str, request: TableRequest<'_>) -> Result<Arc<dyn Sink>> {
+        registry::dead_letters(name, request, self.environment)
     }
 
     fn live_table(&self, table: &LiveTable) -> Result<Arc<dyn Sink>> {

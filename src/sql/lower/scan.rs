@@ -71,8 +71,10 @@ struct ScanOptions {
     /// `ignore-parse-errors` is true), `skip`, `fail`.
     #[serde(rename = "format.on-error", default)]
     on_error: Option<OnErrorOption>,
-    /// Where dead letters go: `table` (the default) is the live table `dead_letters`, anything else a topic of the
-    /// embedded log.
+    /// Where dead letters go: `table` (the default) is the live table `dead_letters`, anything else a topic where the table
+    /// itself is: of its Kafka cluster (made when it is missing), a queue of its RabbitMQ broker (`exchange:NAME` is an
+    /// exchange), else of the embedded log. `log:NAME` is a topic of the embedded log in any case, `shop:NAME` one of the
+    /// broker that `eagre.yaml` calls `shop`.
     #[serde(rename = "dead-letter", default)]
     dead_letter: Option<String>,
 }
@@ -124,6 +126,8 @@ impl Lowering<'_> {
             table.schema.fields().iter().zip(&table.def.columns).filter(|(_, c)| !is_computed(&c.kind)).map(|(f, _)| f.clone()).collect();
         let request =
             TableRequest { table: &table.def.name, options: request_options, columns: &columns, primary_key: &table.def.primary_key };
+        let dead_letters = scan_options.dead_letter.filter(|name| name != DEAD_LETTER_TABLE);
+        let dead_letters = dead_letters.map(|name| self.letters_to(&name, &table.def, request.clone())).transpose()?;
         let configured = self.outside.source(request)?;
         let changes = configured.changes();
         let upserts = changes == Changes::Upserts;
@@ -218,18 +222,21 @@ impl Lowering<'_> {
             None if configured.format.skips_undecodable() => OnError::Skip,
             Some(OnErrorOption::DeadLetter) | None => OnError::DeadLetter,
         };
-        let dead_letters = scan_options.dead_letter.filter(|topic| topic != DEAD_LETTER_TABLE);
-        if let Some(topic) = &dead_letters {
-            check_dead_letter(&table.def, topic)?;
-            let outside = self.outside;
-            self.graph.dead_letters.entry(topic.clone()).or_insert_with(|| outside.dead_letters(topic));
-        }
         let unbounded = !configured.source.bounded();
         let source = SourceNode { source: configured.source, scan: Arc::new(spec), time: time_spec, on_error, dead_letters };
         let node = self.graph.add(table.def.name.clone(), NodeKind::Source(source), Vec::new());
         let changes = kind.map(|_| (changes, if upserts { key } else { Vec::new() }));
         self.sources.insert(table.def.name.clone(), SourceStream { node, schema, places, time, filtered: same, changes, unbounded });
         Ok(())
+    }
+
+    /// The sink of the dead letters that a table sends to `name`, under the name that the graph knows it by.
+    fn letters_to(&mut self, name: &str, def: &TableDef, request: TableRequest<'_>) -> Result<String> {
+        let at = |fault: Error| fault.at(def.options["dead-letter"].place.clone());
+        let sink = self.outside.dead_letters(name, request).map_err(at)?;
+        let known = sink.describe();
+        self.graph.dead_letters.entry(known.clone()).or_insert(sink);
+        Ok(known)
     }
 
     /// One scan of a table: its columns of the shared source, and its own filter if others have another.
@@ -351,19 +358,6 @@ fn delay(expr: &Expr, table: &DeclaredTable, time: &str) -> Result<Option<i64>> 
     let schema = DFSchema::try_from(table.schema.as_ref().clone())?;
     let at = table.schema.index_of(time)?;
     Ok(Linear::of(expr, &schema).filter(|linear| linear.columns == [(at, 1)]).map(|linear| -linear.micros))
-}
-
-/// A table whose dead letters came back as its own records would never end.
-fn check_dead_letter(def: &TableDef, topic: &str) -> Result<()> {
-    let option = |key: &str| def.options.get(key).map(|option| option.value.as_str());
-    let own = option("topic").unwrap_or(&def.name);
-    if option("connector") == Some(crate::connector::log::NAME) && own == topic {
-        let place = def.options["dead-letter"].place.clone();
-        return Err(
-            Error::input(format!("table '{}': its dead letters cannot go to its own topic '{topic}'; name another", def.name)).at(place)
-        );
-    }
-    Ok(())
 }
 
 /// The connector's options, and the planner's.

@@ -41,8 +41,8 @@ impl Outside for Paper {
         Ok(Arc::new(PaperSink { text: columns.join(", "), one_file, takes, key: None }))
     }
 
-    fn dead_letters(&self, topic: &str) -> Arc<dyn Sink> {
-        Arc::new(PaperSink { text: format!("dead letters to {topic}"), one_file: false, takes: Changes::Inserts, key: None })
+    fn dead_letters(&self, name: &str, _: TableRequest<'_>) -> Result<Arc<dyn Sink>> {
+        Ok(Arc::new(PaperSink { text: format!("dead letters to {name}"), one_file: false, takes: Changes::Inserts, key: None }))
     }
 
     fn live_table(&self, table: &LiveTable) -> Result<Arc<dyn Sink>> {
