@@ -139,6 +139,12 @@ pub trait Reader: Send {
     /// Where the next `read` will go on: after all chunks handed over. Asked after every chunk: a few words, not a list.
     fn position(&self) -> Position;
 
+    /// How many records are known to be behind those handed over, waiting to be read; `None` = that is not known. Asked
+    /// after every read: an answer that takes a question outside is asked for now and then, and not waited for.
+    fn lag(&mut self) -> Option<u64> {
+        None
+    }
+
     /// What a checkpoint keeps of a position that this reader has told. A broker that cannot replay needs more than a
     /// number: what it may deliver again. Not asked of a reader that has ended.
     fn kept(&self, position: &Position) -> Position {

@@ -123,6 +123,20 @@ struct Meters {
     bytes: Counter,
     watermark: Gauge,
     lag_ms: Gauge,
+    /// Made when the reader knows for the first time.
+    lag_records: Option<Gauge>,
+    /// Table and partition.
+    whose: (Metrics, String, String),
+}
+
+impl Meters {
+    /// Notes how far the reader is behind.
+    fn note_lag(&mut self, lag: Option<u64>) {
+        let Some(lag) = lag else { return };
+        let (metrics, table, partition) = &self.whose;
+        let make = || metrics.gauge("eagre_source_lag_records", &[("table", table), ("partition", partition)]);
+        self.lag_records.get_or_insert_with(make).set(i64::try_from(lag).unwrap_or(i64::MAX));
+    }
 }
 
 impl SourceTask {
@@ -144,7 +158,7 @@ impl SourceTask {
         if state.watermark > Watermark::MIN && !state.ended {
             self.chain.mark_from_source(state.watermark, 0)?;
         }
-        let meters = self.meters();
+        let mut meters = self.meters();
         let mut reader = match state.ended {
             true => None,
             false => Some(self.source.source.open(&self.partition, state.position.as_ref()).await?),
@@ -180,7 +194,9 @@ impl SourceTask {
                 }
             }
             if let (Some(open), true) = (&mut reader, reads) {
-                match open.read().await? {
+                let read = open.read().await?;
+                meters.note_lag(open.lag());
+                match read {
                     Read::Chunk(chunk) => {
                         state.idle_since = None;
                         state.idle_told = false;
@@ -265,6 +281,8 @@ impl SourceTask {
             bytes: self.metrics.counter("eagre_source_bytes_total", &partition),
             watermark: self.metrics.gauge("eagre_watermark_micros", &partition),
             lag_ms: self.metrics.gauge("eagre_watermark_lag_ms", &partition),
+            lag_records: None,
+            whose: (self.metrics.clone(), self.name.clone(), self.partition.name.clone()),
         }
     }
 

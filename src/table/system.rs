@@ -3,7 +3,7 @@
 //! | table | a row |
 //! |---|---|
 //! | `system.operators` | a node of the dataflow: rows in and out, dropped rows, watermark |
-//! | `system.partitions` | a partition of a source: records, bytes, watermark and its lag |
+//! | `system.partitions` | a partition of a source: records, bytes, watermark and its lag, records that wait to be read |
 //! | `system.checkpoints` | a checkpoint in the store, or why it cannot be used |
 //! | `system.metrics` | a counter or gauge |
 //! | `system.latency` | a distribution of durations |
@@ -167,13 +167,14 @@ impl SystemSchema {
 }
 
 fn partitions(metrics: &Metrics) -> Result<RecordBatch> {
-    let mut by_partition: BTreeMap<(String, String), [Option<i64>; 4]> = BTreeMap::new();
+    let mut by_partition: BTreeMap<(String, String), [Option<i64>; 5]> = BTreeMap::new();
     for (name, labels, value) in metrics.values() {
         let slot = match name.as_str() {
             "eagre_source_records_total" => 0,
             "eagre_source_bytes_total" => 1,
             "eagre_watermark_micros" => 2,
             "eagre_watermark_lag_ms" => 3,
+            "eagre_source_lag_records" => 4,
             _ => continue,
         };
         if let (Some(node), Some(partition)) = (label(&labels, "table"), label(&labels, "partition")) {
@@ -187,6 +188,7 @@ fn partitions(metrics: &Metrics) -> Result<RecordBatch> {
         numbers(by_partition.values().map(|v| v[1])),
         times(by_partition.values().map(|v| v[2])),
         numbers(by_partition.values().map(|v| v[3])),
+        numbers(by_partition.values().map(|v| v[4])),
     ];
     table(Which::Partitions, columns)
 }
@@ -230,6 +232,7 @@ fn schema(which: Which) -> SchemaRef {
             ("bytes", &number),
             ("watermark", &time),
             ("watermark_lag_ms", &number),
+            ("lag_records", &number),
         ],
         Which::Checkpoints => vec![
             ("pipeline", &text),

@@ -3,6 +3,7 @@
 mod broken;
 mod chaos;
 mod discovery;
+mod lag;
 mod letters;
 mod proxy;
 mod roundtrip;

@@ -3,6 +3,7 @@
 mod broken;
 mod events;
 mod killed;
+mod lag;
 mod letters;
 mod outside;
 mod restarts;

@@ -18,7 +18,7 @@ use crate::connector::{Position, Read, Reader};
 use crate::error::{Error, Kind, Place, Result};
 use crate::format::{Chunk, Records};
 use crate::log::now_micros;
-use crate::metrics::{Counter, Gauge};
+use crate::metrics::Counter;
 
 /// How long a read waits for new records.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -83,8 +83,6 @@ pub struct KafkaReader {
     number: i32,
     stand: Stand,
     gap: Gap,
-    /// Records between where we stand and the end.
-    lag: Gauge,
     /// The group is told where we stand.
     commits: bool,
     /// What stood behind the records handed over last.
@@ -94,9 +92,8 @@ pub struct KafkaReader {
 
 impl KafkaReader {
     /// Reads on from `stand`; the partition is assigned there.
-    #[expect(clippy::too_many_arguments, reason = "one caller, which has just found all of them")]
-    pub fn new(fetch: Fetch, cluster: Cluster, topic: &str, number: i32, stand: Stand, gap: Gap, lag: Gauge, commits: bool) -> Self {
-        KafkaReader { fetch, cluster, topic: topic.into(), number, stand, gap, lag, commits, fault: None, asked: Instant::now() }
+    pub fn new(fetch: Fetch, cluster: Cluster, topic: &str, number: i32, stand: Stand, gap: Gap, commits: bool) -> Self {
+        KafkaReader { fetch, cluster, topic: topic.into(), number, stand, gap, commits, fault: None, asked: Instant::now() }
     }
 
     /// Waits until there is something, or patience ends.
@@ -116,12 +113,6 @@ impl KafkaReader {
 
     fn is_read(&self) -> bool {
         self.stand.end.is_some_and(|end| self.stand.offset >= end)
-    }
-
-    fn note_lag(&self) {
-        if let Some(end) = self.fetch.known_end(&self.topic, self.number) {
-            self.lag.set((end - self.stand.offset).max(0));
-        }
     }
 
     /// Nothing came: are the brokers still there, and do they still let us in?
@@ -197,7 +188,6 @@ impl Reader for KafkaReader {
             Some(Mark::Fault(code)) => self.fault = Some(code),
             None => {}
         }
-        self.note_lag();
         let Some(base_offset) = base_offset else {
             self.on_silence().await?;
             return Ok(if self.is_read() { Read::End } else { Read::Idle });
@@ -213,14 +203,20 @@ impl Reader for KafkaReader {
         Ok(Read::Chunk(Chunk { records: Records::Framed(records), base_offset, arrived_micros: now_micros() }))
     }
 
+    fn lag(&mut self) -> Option<u64> {
+        let end = self.fetch.known_end(&self.topic, self.number)?;
+        Some(u64::try_from(end - self.stand.offset).unwrap_or(0))
+    }
+
     fn position(&self) -> Position {
         Position(serde_json::json!(self.stand))
     }
 
     /// For people who watch the group: where a restart goes on is in the checkpoint.
     async fn confirmed(&mut self, position: &Position) -> Result<()> {
-        let stand: Option<Stand> = serde_json::from_value(position.0.clone()).ok();
-        if let (true, Some(stand)) = (self.commits, stand) {
+        if self.commits {
+            let stand: Stand = serde_json::from_value(position.0.clone())
+                .map_err(|e| Error::bug(format!("{} is no place in {}", position.0, self.gap.name)).because(e))?;
             let mut list = TopicPartitionList::new();
             let told = list
                 .add_partition_offset(&self.topic, self.number, Offset::Offset(stand.offset))

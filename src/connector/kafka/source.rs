@@ -152,8 +152,7 @@ impl KafkaSource {
         let mut assigned = TopicPartitionList::new();
         let place = assigned.add_partition_offset(topic, number, Offset::Offset(stand.offset));
         place.and_then(|()| client.incremental_assign(&assigned)).map_err(|e| Error::failed(format!("cannot read {name}")).because(e))?;
-        let lag = plan.metrics.gauge("eagre_source_lag_records", &[("table", &plan.table), ("partition", &name)]);
-        Ok(KafkaReader::new(fetch, plan.cluster.clone(), topic, number, stand, gap, lag, plan.group.is_some()))
+        Ok(KafkaReader::new(fetch, plan.cluster.clone(), topic, number, stand, gap, plan.group.is_some()))
     }
 }
 

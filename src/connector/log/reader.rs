@@ -73,6 +73,12 @@ impl Reader for LogReader {
         Ok(Read::Chunk(Chunk { records: Records::Framed(framed), base_offset, arrived_micros: now_micros() }))
     }
 
+    fn lag(&mut self) -> Option<u64> {
+        // It has such a partition: it is read.
+        let end = self.topic.end_offset(self.partition).ok()?;
+        Some(u64::try_from(end - self.stand.offset).unwrap_or(0))
+    }
+
     fn position(&self) -> Position {
         Position(serde_json::json!(self.stand))
     }

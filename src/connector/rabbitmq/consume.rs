@@ -1,7 +1,9 @@
 //! A consumer on a channel of a connection of its own, and what has come over it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
@@ -19,13 +21,28 @@ pub const CHUNK_BYTES: usize = 1 << 20;
 /// Messages of a chunk.
 pub const CHUNK_MESSAGES: usize = 4_096;
 
+/// The argument and the header that hold an offset of a stream.
+pub const OFFSET: &str = "x-stream-offset";
+/// Messages of a stream's last chunk that are looked at to learn where it ends.
+const LAST_CHUNK: u16 = 5_000;
+/// How long the first of them is waited for: a stream may be empty.
+const FIRST_OF_CHUNK: Duration = Duration::from_secs(1);
+
+/// The offset of a message of a stream.
+pub fn offset_of(delivery: &Delivery) -> Option<i64> {
+    match delivery.properties.headers().as_ref()?.inner().get(OFFSET)? {
+        AMQPValue::LongLongInt(offset) => Some(*offset),
+        _ => None,
+    }
+}
+
 /// A running consumer.
 pub struct Consuming {
     queue: String,
     channel: Channel,
     consumer: Consumer,
     /// Goes when it is dropped, and the consumer with it.
-    _connection: Connection,
+    connection: Arc<Connection>,
 }
 
 impl Consuming {
@@ -46,7 +63,7 @@ impl Consuming {
         }
         let options = BasicConsumeOptions::default();
         let consumer = channel.basic_consume(short(queue)?, "".into(), options, table).await.map_err(fault)?;
-        Ok(Consuming { queue: queue.to_owned(), channel, consumer, _connection: connection })
+        Ok(Consuming { queue: queue.to_owned(), channel, consumer, connection: Arc::new(connection) })
     }
 
     /// The messages that are here; waits a moment for the first. An error: the connection, or the consumer, is gone.
@@ -82,6 +99,36 @@ impl Consuming {
         self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await.map_err(fault)?;
         // An acknowledgement has no answer, but this has, and the broker answers in order.
         depth(broker, &self.channel, &self.queue).await
+    }
+
+    /// How many messages wait in the queue.
+    pub fn waiting(&self, broker: &Arc<Broker>) -> BoxFuture<'static, Result<u64>> {
+        let (broker, channel, queue) = (broker.clone(), self.channel.clone(), self.queue.clone());
+        async move { depth(&broker, &channel, &queue).await.map(u64::from) }.boxed()
+    }
+
+    /// The offset behind the last message of a stream: its last chunk, attached to on a channel of its own, tells it.
+    pub fn end(&self, broker: &Arc<Broker>) -> BoxFuture<'static, Result<u64>> {
+        let (broker, connection, stream) = (broker.clone(), self.connection.clone(), self.queue.clone());
+        let asking = async move {
+            let fault = |e| fault(&broker, &stream, e);
+            let channel = connection.create_channel().await.map_err(fault)?;
+            channel.basic_qos(LAST_CHUNK, BasicQosOptions::default()).await.map_err(fault)?;
+            let mut table = FieldTable::default();
+            table.insert(OFFSET.into(), AMQPValue::LongString("last".into()));
+            let options = BasicConsumeOptions { no_ack: false, ..BasicConsumeOptions::default() };
+            let mut consumer = channel.basic_consume(short(&stream)?, "".into(), options, table).await.map_err(fault)?;
+            let mut end = 0;
+            let mut patience = FIRST_OF_CHUNK;
+            while let Ok(Some(delivery)) = tokio::time::timeout(patience, consumer.next()).await {
+                let offset = offset_of(&delivery.map_err(fault)?).and_then(|offset| u64::try_from(offset).ok());
+                end = offset.map_or(end, |offset| offset + 1);
+                patience = PATIENCE;
+            }
+            channel.close(200, "".into()).await.map_err(fault)?;
+            Ok(end)
+        };
+        asking.boxed()
     }
 
     /// Gives credit for further messages, where acknowledging means no more than that (streams).

@@ -10,6 +10,7 @@
 //! confirmed and routed to a queue, or it is an error (or goes to the dead-letter exchange). A connection that breaks is
 //! opened again in the background (`away.rs`); barriers go on meanwhile. Read `queue_reader.rs` first.
 
+mod asked;
 mod away;
 mod connection;
 mod consume;

@@ -1,11 +1,13 @@
 //! Reads a queue: hands over what is delivered, acknowledges what a confirmed checkpoint covers, drops what comes again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::asked::Asked;
 use super::away::{Kept, Open};
 use super::connection::Broker;
 use super::consume::{Consuming, PATIENCE};
@@ -14,10 +16,12 @@ use super::redelivery::Redelivery;
 use crate::connector::trouble::Troubles;
 use crate::connector::{Position, Read, Reader};
 use crate::error::{Error, Result};
-use crate::metrics::{Counter, Gauge, Metrics};
+use crate::metrics::{Counter, Metrics};
 
 /// Ids are kept for so many times the prefetch: each crash may leave one prefetch of messages that come again.
 const CRASHES_REMEMBERED: usize = 4;
+/// How often the queue is asked how many messages wait.
+const ASK_WAITING: Duration = Duration::from_secs(1);
 
 /// Where a reader stands while it runs: told after every chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +59,8 @@ pub struct QueueReader {
     /// A message without an id has come, and it has been said what that means.
     nameless_told: bool,
     again: Counter,
-    waiting: Gauge,
+    /// Messages that wait in the queue.
+    waiting: Asked,
 }
 
 impl QueueReader {
@@ -79,7 +84,7 @@ impl QueueReader {
             redelivery: Redelivery::restored(position.ids, position.count),
             nameless_told: false,
             again: metrics.counter("eagre_redelivered_dropped_total", &[("queue", queue)]),
-            waiting: metrics.gauge("eagre_source_lag", &[("queue", queue)]),
+            waiting: Asked::new(ASK_WAITING),
             broker,
         }
     }
@@ -130,6 +135,11 @@ impl Reader for QueueReader {
         if deliveries.is_empty() { Ok(Read::Idle) } else { Ok(Read::Chunk(gathered.into_chunk(base))) }
     }
 
+    fn lag(&mut self) -> Option<u64> {
+        let (consuming, broker) = (&mut self.consuming, &self.broker);
+        self.waiting.look(|| consuming.get().map(|consuming| consuming.waiting(broker)))
+    }
+
     fn position(&self) -> Position {
         Position(serde_json::json!(self.stand))
     }
@@ -152,7 +162,7 @@ impl Reader for QueueReader {
             Ok(waiting) => {
                 self.acknowledged = stand.tag;
                 self.redelivery.acknowledged(stand.tag);
-                self.waiting.set(i64::from(waiting));
+                self.waiting.told(u64::from(waiting));
                 Ok(())
             }
             Err(error) => self.disconnected(error),

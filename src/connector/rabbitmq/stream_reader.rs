@@ -1,6 +1,7 @@
 //! Reads a stream: from any offset, as often as one likes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -9,17 +10,18 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::asked::Asked;
 use super::away::{Kept, Open};
 use super::connection::Broker;
-use super::consume::{Consuming, PATIENCE};
+use super::consume::{Consuming, OFFSET, PATIENCE, offset_of};
 use super::options::OnGap;
 use super::records::Gathered;
 use crate::connector::trouble::Troubles;
 use crate::connector::{Position, Read, Reader};
 use crate::error::{Error, Kind, Result};
 
-/// The argument and the header that hold an offset.
-const OFFSET: &str = "x-stream-offset";
+/// How often the stream is asked where it ends.
+const ASK_END: Duration = Duration::from_secs(5);
 
 /// Where a reader stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +66,8 @@ pub struct StreamReader {
     /// The next message must be this one: not known before the first.
     next: Option<i64>,
     on_gap: OnGap,
+    /// Where the stream ends.
+    end: Asked,
 }
 
 impl StreamReader {
@@ -92,7 +96,7 @@ impl StreamReader {
             })
         };
         let consuming = Kept::new(broker.clone(), troubles, consuming);
-        Ok(StreamReader { broker, stream: stream.to_owned(), consuming, open, attach, next, on_gap })
+        Ok(StreamReader { broker, stream: stream.to_owned(), consuming, open, attach, next, on_gap, end: Asked::new(ASK_END) })
     }
 
     /// A message of this offset comes: is it to be handed over?
@@ -135,13 +139,12 @@ impl Reader for StreamReader {
         let mut gathered = Gathered::default();
         let mut base = None;
         for delivery in &deliveries {
-            let headers = delivery.properties.headers().as_ref();
-            let Some(AMQPValue::LongLongInt(offset)) = headers.and_then(|table| table.inner().get(OFFSET)) else {
+            let Some(offset) = offset_of(delivery) else {
                 return Err(Error::input(format!("'{}' is no stream: its messages have no offsets; read it as a 'queue'", self.stream)));
             };
-            if self.judge(*offset)? {
-                gathered.push(delivery, *offset);
-                base.get_or_insert(*offset);
+            if self.judge(offset)? {
+                gathered.push(delivery, offset);
+                base.get_or_insert(offset);
                 self.next = Some(offset + 1);
             }
         }
@@ -154,6 +157,12 @@ impl Reader for StreamReader {
             self.consuming.broke(error)?;
         }
         Ok(base.map_or(Read::Idle, |base| Read::Chunk(gathered.into_chunk(base))))
+    }
+
+    fn lag(&mut self) -> Option<u64> {
+        let (consuming, broker) = (&mut self.consuming, &self.broker);
+        let end = self.end.look(|| consuming.get().map(|consuming| consuming.end(broker)))?;
+        Some(end.saturating_sub(u64::try_from(self.next?).unwrap_or(0)))
     }
 
     fn position(&self) -> Position {

@@ -1,0 +1,58 @@
+//! How far reading is behind: in `/metrics`, in the system table, and in `eagre explain` of a running engine.
+
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Job, Kafka};
+
+#[test]
+fn lag_is_told_by_partition_while_it_runs() {
+    let (kafka, mut job) = (Kafka::shared(), Job::new());
+    job.set = vec!["checkpoint.interval=100 ms".into()];
+    let (held, live) = (kafka.topic("held", 2), kafka.topic("live", 1));
+    let lines: String = (0..1_000).map(|n| format!("{n}\n")).collect();
+    kafka.put(&held, 0, false, &lines);
+    kafka.put(&held, 1, false, &lines);
+    kafka.put(&live, 0, false, "1\n");
+    let kafka_table = |name: &str, topic: &str, more: &str| {
+        format!(
+            "CREATE TABLE {name} (line STRING) WITH ('connector' = 'kafka', 'format' = 'raw', 'topic' = '{topic}', 'properties.bootstrap.servers' = '{}',
+               'scan.startup.mode' = 'earliest-offset'{more});",
+            kafka.servers()
+        )
+    };
+    // One table is read up to a place and no further, the other keeps the pipeline alive.
+    let stops =
+        ", 'scan.bounded.mode' = 'specific-offsets', 'scan.bounded.specific-offsets' = 'partition:0,offset:400;partition:1,offset:1000'";
+    let sql = format!(
+        "{} {}
+         CREATE TABLE o (line STRING) WITH ('connector' = 'blackhole');
+         INSERT INTO o SELECT line FROM held UNION ALL SELECT line FROM live;",
+        kafka_table("held", &held, stops),
+        kafka_table("live", &live, ""),
+    );
+    let state = job.path("lag.sql.state");
+    let mut command = job.command("lag.sql", &sql);
+    let mut run = command.args(["--http-listen", "127.0.0.1:0", "--pg-listen", "127.0.0.1:0"]).spawn().unwrap();
+    let explained = || {
+        let mut explain = Command::new(env!("CARGO_BIN_EXE_eagre"));
+        let done = explain.arg("explain").arg(job.path("lag.sql")).arg("--data-dir").arg(&state).output().unwrap();
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let (started, mut told) = (Instant::now(), String::new());
+    let wanted = format!("600 behind the end ({held}[0] 600)");
+    while !(told.contains(&wanted) && told.contains("1 rows, 0 behind the end")) {
+        assert!(started.elapsed() < Duration::from_secs(60), "{told}");
+        thread::sleep(Duration::from_millis(200));
+        told = explained();
+    }
+    let mut sql = Command::new(env!("CARGO_BIN_EXE_eagre"));
+    sql.arg("sql").arg(job.path("lag.sql")).arg("--data-dir").arg(&state);
+    let query = "SELECT lag_records FROM system.partitions WHERE source = 'held' ORDER BY partition";
+    let done = sql.args(["--format", "csv", "-c", query]).output().unwrap();
+    let text = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(text.lines().skip(1).collect::<Vec<_>>(), ["600", "0"], "{text}");
+    run.kill().unwrap();
+    run.wait().unwrap();
+}
