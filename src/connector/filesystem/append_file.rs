@@ -58,7 +58,7 @@ impl AppendFile {
     }
 
     /// What makes the bytes so far durable; more may be written meanwhile.
-    pub fn to_sync(&mut self) -> Result<ToSync> {
+    pub fn hand_over(&mut self) -> Result<ToSync> {
         let file = self.file.try_clone().map_err(|e| failed("syncing", &self.path, e))?;
         Ok(ToSync { path: self.path.clone(), file, before: std::mem::take(&mut self.syncing) })
     }

@@ -100,7 +100,7 @@ impl Sink for OneFileSink {
     }
 
     fn settle(&self, _epoch: u64) -> Result<()> {
-        let to_sync = self.growing()?.lock().to_sync()?;
+        let to_sync = self.growing()?.lock().hand_over()?;
         // The tasks write on meanwhile.
         to_sync.sync()
     }
@@ -215,9 +215,9 @@ impl Growing {
     }
 
     /// What makes the bytes so far durable.
-    fn to_sync(&mut self) -> Result<ToSync> {
+    fn hand_over(&mut self) -> Result<ToSync> {
         self.fault.take().map_or(Ok(()), Err)?;
-        self.file.to_sync()
+        self.file.hand_over()
     }
 }
 

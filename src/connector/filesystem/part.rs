@@ -96,7 +96,7 @@ impl Part {
         match self {
             Part::Bytes(mut part) => {
                 part.flush()?;
-                unsynced.push(part.file.to_sync()?);
+                unsynced.push(part.file.hand_over()?);
                 Ok(())
             }
             Part::Parquet(part) => part.finish(unsynced),
