@@ -12,7 +12,7 @@ fn mounting(script: &str) -> Option<String> {
         let tried = Command::new("unshare").args([flags, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).stderr(Stdio::null()).status();
         tried.is_ok_and(|tried| tried.success())
     };
-    let flags = ["-m", "-Urm"].into_iter().find(|flags| allowed(&flags))?;
+    let flags = ["-m", "-Urm"].into_iter().find(|flags| allowed(flags))?;
     let ran = Command::new("unshare").args([flags, "bash", "-euc", script]).output().unwrap();
     let text = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{text}");

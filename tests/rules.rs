@@ -624,8 +624,7 @@ fn a_rule_that_is_killed_while_it_warms_up_counts_every_event_once() {
 /// Number of checkpoints that a project's folder holds.
 fn manifests(dir: &Path) -> usize {
     let found = std::fs::read_dir(dir.join(".eagre")).into_iter().flatten().flatten();
-    let inside = found.flat_map(|entry| walk(&entry.path())).filter(|name| name.starts_with("manifest-")).count();
-    inside
+    found.flat_map(|entry| walk(&entry.path())).filter(|name| name.starts_with("manifest-")).count()
 }
 
 fn walk(path: &Path) -> Vec<String> {

@@ -74,7 +74,7 @@ fn killed_between_any_two_steps_each_letter_is_there_once() {
     let topic = kafka.topic("half", 1);
     let mut records: u64 = 0;
     let mut put_more = || {
-        let line = |n: u64| if n % 2 == 0 { format!("{{\"n\": {n}}}\n") } else { format!("bad {n}\n") };
+        let line = |n: u64| if n.is_multiple_of(2) { format!("{{\"n\": {n}}}\n") } else { format!("bad {n}\n") };
         kafka.put(&topic, 0, false, &(records..records + 4_000).map(line).collect::<String>());
         records += 4_000;
         records

@@ -74,7 +74,7 @@ fn killed_between_the_steps_of_a_commit_no_letter_is_lost_and_none_counts_twice(
             running.until("some letters are there", |_| outside.depth(&letters) > 0);
             running.kill();
         } else {
-            job.start_with(point).is_killed();
+            job.start_with(point).ends_killed();
         }
     }
     let mut running = job.start();

@@ -139,7 +139,7 @@ impl Running<'_> {
     }
 
     /// Waits until it is killed at its fault point.
-    pub fn is_killed(mut self) {
+    pub fn ends_killed(mut self) {
         let ended = self.child.wait().unwrap();
         assert_eq!(ended.signal(), Some(9), "{}", self.job.said());
     }

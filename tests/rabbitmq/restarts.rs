@@ -77,7 +77,7 @@ fn killed_between_checkpoint_and_acknowledgement_each_message_counts_once() {
         let (pieces, mut again) = (4, 0);
         for piece in 0..pieces {
             outside.put(&queue, numbered(piece * 1_000..(piece + 1) * 1_000));
-            job.start_with("confirmed:2").is_killed();
+            job.start_with("confirmed:2").ends_killed();
             // The broker takes a moment to put back what nobody will acknowledge.
             let (mut depth, mut since) = (outside.depth(&queue), Instant::now());
             while since.elapsed() < Duration::from_secs(1) {
