@@ -21,10 +21,14 @@ pub enum Point {
     Committed,
     /// Everything is committed; old checkpoints are not removed, sources are not told.
     Confirmed,
+    /// Dead letters were sent to a broker, and are not remembered as sent.
+    Resent,
+    /// They are remembered; others have still to be sent.
+    Remembered,
 }
 
 impl Point {
-    /// All of them, in the order in which a run comes to them.
+    /// Those of a commit, in the order in which a run comes to them.
     pub const ALL: [Point; 6] = [Point::Fenced, Point::Flushed, Point::Prepared, Point::Manifest, Point::Committed, Point::Confirmed];
 
     /// Its name in `EAGRE_FAULT`.
@@ -36,6 +40,8 @@ impl Point {
             Point::Manifest => "manifest",
             Point::Committed => "committed",
             Point::Confirmed => "confirmed",
+            Point::Resent => "resent",
+            Point::Remembered => "remembered",
         }
     }
 }

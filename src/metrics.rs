@@ -30,6 +30,17 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Reason; 7] = [
+        Reason::Undecodable,
+        Reason::Contract,
+        Reason::NullTime,
+        Reason::Future,
+        Reason::Late,
+        Reason::StateLimit,
+        Reason::Expression,
+    ];
+
     /// The word used in metrics and dead letters.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -22,6 +22,7 @@ mod properties;
 mod queries;
 mod rabbitmq;
 mod refused;
+mod replay;
 mod rules;
 mod s3;
 mod topics;

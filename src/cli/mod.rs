@@ -7,8 +7,10 @@ mod check;
 mod checkpoints;
 mod explain;
 mod init;
+mod moment;
 mod output;
 mod project_args;
+mod replay;
 mod rule_watch;
 mod rules;
 mod run;
@@ -51,6 +53,7 @@ enum Command {
     Test(test::Args),
     Explain(explain::Args),
     Topics(topics::Args),
+    Replay(replay::Args),
     Trace(trace::Args),
     Rules(rules::Args),
     Checkpoints(checkpoints::Args),
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
             Command::Test(args) => test::run(args).await,
             Command::Explain(args) => explain::run(args).await,
             Command::Topics(args) => topics::run(args).await,
+            Command::Replay(args) => replay::run(args).await,
             Command::Trace(args) => trace::run(args).await,
             Command::Rules(args) => rules::run(args).await,
             Command::Checkpoints(args) => checkpoints::run(args).await,

@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 
 use crate::error::Result;
-use crate::log::{Put, Tail};
+use crate::log::{Put, Tail, Whole};
 
 /// What a broker holds, as a table.
 #[derive(Debug)]
@@ -36,6 +36,13 @@ pub trait Look: Send + Sync {
 
     /// Writes records to the topic (or queue) and the partition of `put`; each is confirmed. Returns how many.
     async fn put(&self, put: &Put, records: Vec<ByHand>) -> Result<u64>;
+
+    /// Hands over all records of a topic as they are, up to where it ends now.
+    async fn read(&self, topic: &str, take: &mut (dyn FnMut(Vec<Whole>) -> Result<()> + Send)) -> Result<()>;
+
+    /// Writes records to a topic (or a queue) as they are: key, headers, time, and the partition that they name. All are
+    /// confirmed.
+    async fn send(&self, topic: &str, records: Vec<Whole>) -> Result<()>;
 }
 
 /// Takes lines.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, FieldRef};
 use parking_lot::Mutex;
 
+use super::look::Look;
 use super::trouble::Troubles;
 use super::{Sink, Source, blackhole, datagen, feed, filesystem, kafka, log, nexmark, print, rabbitmq};
 use crate::change::Changes;
@@ -184,7 +185,7 @@ impl ConfiguredSource {
 
 /// The source that a table declares. Touches nothing outside.
 pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<ConfiguredSource> {
-    match take_connector(&mut request, env)?.as_str() {
+    match take_connector(request.table, &mut request.options, env)?.as_str() {
         filesystem::NAME => filesystem::source(request, env),
         log::NAME => log::source(request, env),
         log::UPSERT_NAME => log::upsert_source(request, env),
@@ -201,7 +202,7 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
 
 /// The sink that a table declares. Touches nothing outside.
 pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn Sink>> {
-    match take_connector(&mut request, env)?.as_str() {
+    match take_connector(request.table, &mut request.options, env)?.as_str() {
         filesystem::NAME => filesystem::sink(request, env),
         log::NAME => log::sink(request, env),
         log::UPSERT_NAME => log::upsert_sink(request, env),
@@ -220,7 +221,7 @@ pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn 
 /// embedded log and `shop:name` one of the broker that `eagre.yaml` calls `shop`, wherever the table is. It takes records
 /// as they came, with what is known of them as headers. Touches nothing outside.
 pub fn dead_letters(name: &str, mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn Sink>> {
-    let connector = take_connector(&mut request, env)?;
+    let connector = take_connector(request.table, &mut request.options, env)?;
     let (at, topic) = name.split_once(':').map_or((None, name), |(at, topic)| (Some(at), topic));
     if let Some(broker) = at.and_then(|at| env.brokers.get(at)) {
         let connector = broker.get("connector").map_or("", String::as_str);
@@ -251,23 +252,29 @@ pub(super) fn own_topic(table: &str, topic: &str) -> Error {
     Error::input(format!("table '{table}': its dead letters cannot go to its own topic '{topic}'; name another"))
 }
 
-fn take_connector(request: &mut TableRequest<'_>, env: &Environment) -> Result<String> {
-    if let Some(name) = request.options.remove("broker") {
+/// Takes the connector's name out of a table's options, to which those of its named broker (`'broker'`) are added.
+pub fn take_connector(table: &str, options: &mut BTreeMap<String, String>, env: &Environment) -> Result<String> {
+    if let Some(name) = options.remove("broker") {
         let Some(broker) = env.brokers.get(&name) else {
             let near = did_you_mean(&name, env.brokers.keys().map(String::as_str));
-            return Err(Error::input(format!(
-                "table '{}': there is no broker '{name}' under 'brokers' in eagre.yaml{near}",
-                request.table
-            )));
+            return Err(Error::input(format!("table '{table}': there is no broker '{name}' under 'brokers' in eagre.yaml{near}")));
         };
         for (key, value) in broker {
-            request.options.entry(key.clone()).or_insert_with(|| value.clone());
+            options.entry(key.clone()).or_insert_with(|| value.clone());
         }
     }
-    request
-        .options
+    options
         .remove("connector")
-        .ok_or_else(|| Error::input(format!("table '{}' has no option 'connector'; there are {}", request.table, CONNECTORS.join(", "))))
+        .ok_or_else(|| Error::input(format!("table '{table}' has no option 'connector'; there are {}", CONNECTORS.join(", "))))
+}
+
+/// A look into the broker that these options (of a table, or of a named broker) lead to; its files lie in `base_dir`.
+pub async fn look(connector: &str, options: &BTreeMap<String, String>, base_dir: &Path) -> Result<Box<dyn Look>> {
+    match connector {
+        kafka::NAME | kafka::UPSERT => Ok(Box::new(kafka::look::KafkaLook::new(options)?)),
+        rabbitmq::NAME => Ok(Box::new(rabbitmq::look::RabbitLook::connect(options, base_dir).await?)),
+        other => Err(Error::input(format!("connector '{other}' has no broker to look into; {} and {} have", kafka::NAME, rabbitmq::NAME))),
+    }
 }
 
 fn unknown(name: &str) -> Error {

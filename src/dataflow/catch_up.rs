@@ -113,8 +113,8 @@ async fn history(graph: &Graph, node: NodeId, last: NodeKind, known: &[String], 
                 let by_rows = |time: TimeSpec| TimeSpec { idle_timeout_micros: None, advance_by_wall_clock: false, ..time };
                 NodeKind::Source(SourceNode {
                     source: Arc::new(HistorySource::new(source.source.clone(), until)?),
-                    // What was refused then is refused again, and was told.
-                    on_error: OnError::Skip,
+                    // What was refused then is refused again, and was told: nobody keeps it. What waited behind it waits again.
+                    on_error: if source.on_error == OnError::Skip { OnError::Skip } else { OnError::DeadLetter },
                     time: source.time.clone().map(by_rows),
                     dead_letters: None,
                     ..source.clone()

@@ -20,6 +20,7 @@ pub mod layout;
 pub mod live;
 pub mod message;
 pub mod pipeline;
+pub mod replayed;
 pub mod restored;
 pub mod scan;
 pub mod source_task;

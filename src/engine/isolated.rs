@@ -31,6 +31,8 @@ pub struct Isolated(Arc<Mutex<Inner>>);
 struct Inner {
     /// By table: how what is fed is read.
     sources: BTreeMap<String, Fed>,
+    /// By table that is fed with records as its connector reads them: how many partitions it has.
+    partitions: BTreeMap<String, u32>,
     /// By table: what was written to it.
     sinks: BTreeMap<String, Kept>,
     /// Dead letters that went to topics.
@@ -62,6 +64,12 @@ impl Isolated {
     /// How a table of the pipelines is read; `None`: none of them reads it.
     pub fn source(&self, table: &str) -> Option<Fed> {
         self.0.lock().sources.get(table).cloned()
+    }
+
+    /// Lets a table be fed with records as its connector reads them, of so many partitions. To be said before the project
+    /// is built.
+    pub fn set_partitions(&self, table: &str, count: u32) {
+        self.0.lock().partitions.insert(table.to_owned(), count);
     }
 
     /// The tables that pipelines read.
@@ -151,8 +159,11 @@ pub(super) struct Inside<'a> {
 impl Outside for Inside<'_> {
     fn source(&self, request: TableRequest<'_>) -> Result<ConfiguredSource> {
         let table = request.table.to_owned();
-        let mut configured = feed::in_place_of(self.connected.source(request)?, &table, self.connected.environment);
+        let given = self.isolated.0.lock().partitions.get(&table).copied();
+        let mut configured = feed::in_place_of(self.connected.source(request)?, &table, given.unwrap_or(1), self.connected.environment);
         match &mut configured.format {
+            // What is fed are records as they were read.
+            _ if given.is_some() => {}
             // Records have no line of names before them.
             FormatConfig::Csv(csv) => csv.header = false,
             // Its schemas are in a registry, which is outside.

@@ -11,6 +11,7 @@ mod builder;
 pub mod isolated;
 mod live;
 mod running;
+pub mod shadow;
 mod stored;
 pub mod stream;
 

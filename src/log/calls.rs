@@ -5,13 +5,15 @@
 //! | `topics.list` | none | a list of [`TopicFigures`](super::TopicFigures) |
 //! | `topics.tail` | [`Tail`] | [`Tailed`]: a page, and the argument of the next call |
 //! | `topics.put` | [`Putting`]: some lines | [`Put`]: the argument of the next call, with its counts |
+//! | `topics.read` | [`Reading`] | [`WholePage`](super::WholePage): records, and the argument of the next call |
+//! | `topics.resend` | [`Resend`]: records, and the letters that they were | how many letters are remembered |
 //! | `topics.declare` | [`Declared`]: a topic that is to be there, or to be kept longer or shorter | nothing |
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Log;
 use super::lines::{Page, Put, Tail};
+use super::{Log, Reading, Resend};
 use crate::error::{Error, Result};
 
 /// Answer of `topics.tail`.
@@ -50,6 +52,8 @@ impl Log {
             "topics.list" => self.figures().and_then(|figures| answer(&figures)),
             "topics.tail" => self.call_tail(argument).await,
             "topics.put" => self.call_put(argument),
+            "topics.read" => self.call_read(argument),
+            "topics.resend" => self.call_resend(argument),
             "topics.declare" => self.call_declare(argument),
             _ => return None,
         })
@@ -68,6 +72,16 @@ impl Log {
             self.set_retention(&topic, retention_micros)?;
         }
         Ok(Value::Null)
+    }
+
+    fn call_read(&self, argument: Value) -> Result<Value> {
+        let reading: Reading = asked("topics.read", argument)?;
+        answer(&self.read_whole(reading)?)
+    }
+
+    fn call_resend(&self, argument: Value) -> Result<Value> {
+        let resend: Resend = asked("topics.resend", argument)?;
+        answer(&self.resend(&resend)?)
     }
 
     fn call_put(&self, argument: Value) -> Result<Value> {

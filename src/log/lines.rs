@@ -260,7 +260,7 @@ pub fn json_of(bytes: &[u8]) -> serde_json::Value {
 }
 
 /// Bytes as text; what is not UTF-8 as `{"hex": "…"}`, so that nothing is lost.
-fn text_of(bytes: &[u8]) -> serde_json::Value {
+pub fn text_of(bytes: &[u8]) -> serde_json::Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
         Err(_) => serde_json::json!({ "hex": bytes.iter().map(|b| format!("{b:02x}")).collect::<String>() }),

@@ -27,17 +27,19 @@ mod records;
 mod retention;
 mod stage;
 mod topic;
+mod whole;
 
 pub use append::{Appended, Batch};
 pub use block::{MAX_RECORD_BYTES, Record};
 pub use calls::{Declared, Putting, Tailed};
 pub use journal::TornTail;
 pub use keys::check_topic_name;
-pub use lines::{Page, Put, Shown, Tail, TailFrom, json_of, key_of_line};
+pub use lines::{Page, Put, Shown, Tail, TailFrom, json_of, key_of_line, text_of};
 pub use listing::TopicFigures;
 pub use records::Records;
 pub use stage::Stage;
 pub use topic::{Follower, MAX_PARTITIONS, Topic};
+pub use whole::{Blob, MEMORY, Reading, Resend, Whole, WholePage};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -77,6 +79,8 @@ struct Shared {
     queue: Mutex<Vec<Arc<Waiting>>>,
     /// Whoever holds it writes: offsets are given inside the commit.
     writer: Mutex<Writer>,
+    /// Whoever holds it sends letters again.
+    resending: Mutex<()>,
     repaired: Option<TornTail>,
     /// Last, so that it is given back when all else is closed.
     _owner: OwnerLock,
@@ -124,6 +128,7 @@ impl Log {
                 topics: RwLock::default(),
                 queue: Mutex::default(),
                 writer: Mutex::new(Writer::new(next_block)),
+                resending: Mutex::default(),
                 repaired,
                 _owner: owner,
             }),

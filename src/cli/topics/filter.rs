@@ -57,14 +57,20 @@ impl Filter {
 
     /// The lines that it keeps.
     pub async fn keep(&mut self, lines: &str) -> Result<String> {
-        let texts: Vec<&str> = lines.lines().collect();
-        let rows: Vec<Value> = texts.iter().map(|line| flat(line)).collect::<Result<_>>()?;
+        let kept = self.judge(lines).await?;
+        Ok(lines.lines().zip(kept).filter(|(_, kept)| *kept).map(|(line, _)| format!("{line}\n")).collect())
+    }
+
+    /// Per line: is it kept?
+    pub async fn judge(&mut self, lines: &str) -> Result<Vec<bool>> {
+        let rows: Vec<Value> = lines.lines().map(flat).collect::<Result<_>>()?;
         if rows.is_empty() {
-            return Ok(String::new());
+            return Ok(Vec::new());
         }
         for row in rows.iter().filter_map(Value::as_object) {
             self.known.extend(row.keys().cloned());
         }
+        let rows_judged = rows.len();
         let rows = self.table(&rows)?;
         let schema = rows.schema();
         self.session.deregister_table("records")?;
@@ -72,20 +78,13 @@ impl Filter {
         let query = format!("SELECT ({}) FROM records", self.condition);
         let judged = self.session.sql(&query).await?.collect().await;
         let judged = judged.map_err(|e| Error::input(format!("--where '{}'", self.condition)).because(e))?;
-        let mut kept = String::new();
-        let mut texts = texts.into_iter();
+        let mut kept = Vec::with_capacity(rows_judged);
         for batch in judged {
             let Some(verdicts) = batch.column(0).as_boolean_opt() else {
                 let found = batch.column(0).data_type();
                 return Err(Error::input(format!("--where '{}' is {found}, no condition", self.condition)));
             };
-            for verdict in verdicts {
-                let Some(text) = texts.next() else { break };
-                if verdict == Some(true) {
-                    kept.push_str(text);
-                    kept.push('\n');
-                }
-            }
+            kept.extend(verdicts.iter().map(|verdict| verdict == Some(true)));
         }
         Ok(kept)
     }

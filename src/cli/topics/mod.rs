@@ -7,7 +7,7 @@
 //! | `list` · `tail` · `put` | in the embedded log, or in the broker that `--broker` names |
 
 mod declared;
-mod filter;
+pub(super) mod filter;
 pub(super) mod log;
 mod printer;
 mod put;
@@ -152,7 +152,9 @@ pub async fn run(args: Args) -> Result<u8> {
         }
         _ => match &place {
             Where::Log(topics) => {
-                let figures: Vec<TopicFigures> = topics.call("topics.list", &()).await?;
+                let mut figures: Vec<TopicFigures> = topics.call("topics.list", &()).await?;
+                // As in Kafka: what begins like this is the engine's own.
+                figures.retain(|figures| !figures.topic.starts_with("__"));
                 log::list(&figures, &mut out).map_err(unwritable)?;
             }
             Where::Broker(look) => {

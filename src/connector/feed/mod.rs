@@ -143,8 +143,8 @@ impl Inner {
 }
 
 /// The source of a table with a feed in its place: what is fed is read as the records of the table would be.
-pub fn in_place_of(source: ConfiguredSource, table: &str, env: &Environment) -> ConfiguredSource {
-    ConfiguredSource { source: Arc::new(FeedSource::new(table, env.feeds.of(table), 1)), ..source }
+pub fn in_place_of(source: ConfiguredSource, table: &str, partitions: u32, env: &Environment) -> ConfiguredSource {
+    ConfiguredSource { source: Arc::new(FeedSource::new(table, env.feeds.of(table), partitions)), ..source }
 }
 
 /// The source that a table declares.

@@ -22,12 +22,12 @@ use super::topics;
 use crate::connector::look::{ByHand, Listing, Look, Show};
 use crate::connector::trouble::Troubles;
 use crate::error::{Error, Kind, Result};
-use crate::format::EncodedRecords;
-use crate::log::{Put, Shown, Tail, TailFrom};
+use crate::format::{EncodedRecord, EncodedRecords};
+use crate::log::{Blob, Put, Shown, Tail, TailFrom, Whole};
 use crate::time::{Length, MICROS_PER_MILLI};
 
-/// Lines of a page, at most, and bytes of its values.
-const PAGE_LINES: usize = 1_000;
+/// Records of a page, at most, and bytes of their keys and values.
+const PAGE_RECORDS: usize = 1_000;
 const PAGE_BYTES: usize = 1 << 20;
 /// Pages read ahead of who shows them.
 const PAGES: usize = 2;
@@ -48,10 +48,12 @@ struct Asked {
     patience: Duration,
     /// Made with the first records that are put.
     putting: Mutex<Option<Arc<Putting>>>,
+    /// Made with the first records that are sent.
+    sender: Mutex<Option<Arc<Sender>>>,
 }
 
 struct Putting {
-    sender: Sender,
+    sender: Arc<Sender>,
     target: Target,
 }
 
@@ -61,7 +63,15 @@ impl KafkaLook {
         let (properties, options) = super::broker_options(options)?;
         properties.warn_of_clear_text();
         let cluster = Cluster::new(&properties, Troubles::default());
-        Ok(KafkaLook { cluster: Arc::new(Asked { properties, cluster, patience: options.patience(), putting: Mutex::default() }) })
+        Ok(KafkaLook {
+            cluster: Arc::new(Asked {
+                properties,
+                cluster,
+                patience: options.patience(),
+                putting: Mutex::default(),
+                sender: Mutex::default(),
+            }),
+        })
     }
 }
 
@@ -140,7 +150,7 @@ impl Asked {
     }
 
     /// Reads pages until nobody wants more, or all partitions are read to where they ended at the beginning.
-    fn read_pages(&self, tail: &Tail, pages: &mpsc::Sender<String>) -> Result<()> {
+    fn read_pages(&self, tail: &Tail, pages: &mpsc::Sender<Vec<Whole>>) -> Result<()> {
         let consumer = self.consumer()?;
         let stands = self.stands(&consumer, tail)?;
         let mut assigned = TopicPartitionList::new();
@@ -154,15 +164,15 @@ impl Asked {
         }
         consumer.assign(&assigned).map_err(|e| Error::failed(format!("cannot read topic '{}'", tail.topic)).because(e))?;
         while (tail.follow || !open.is_empty()) && !pages.is_closed() {
-            let (mut page, mut lines) = (String::new(), 0);
+            let (mut page, mut bytes) = (Vec::new(), 0);
             let mut next = consumer.poll(WAIT);
             while let Some(read) = next {
                 match read {
                     Ok(message) => {
                         let end = stands.get(&message.partition()).map_or(i64::MAX, |(_, end)| *end);
                         if tail.follow || message.offset() < end {
-                            page.push_str(&line(&message));
-                            lines += 1;
+                            bytes += message.payload_len() + message.key_len();
+                            page.push(whole(&message));
                         }
                         if message.offset() + 1 >= end {
                             open.remove(&message.partition());
@@ -176,7 +186,7 @@ impl Asked {
                         return Err(Error::failed(text).because(error));
                     }
                 }
-                let full = lines >= PAGE_LINES || page.len() >= PAGE_BYTES;
+                let full = page.len() >= PAGE_RECORDS || bytes >= PAGE_BYTES;
                 next = if full { None } else { consumer.poll(Duration::ZERO) };
             }
             if let Some(refusal) = self.cluster.refusal() {
@@ -189,15 +199,49 @@ impl Asked {
         Ok(())
     }
 
+    fn sender(&self) -> Result<Arc<Sender>> {
+        let mut sender = self.sender.lock();
+        if let Some(sender) = sender.as_ref() {
+            return Ok(sender.clone());
+        }
+        let mut config = self.properties.config(&[("partitioner", "murmur2_random"), ("message.timeout.ms", "30000"), ("linger.ms", "5")]);
+        config.set("enable.idempotence", "true").set("delivery.report.only.error", "true");
+        Ok(sender.insert(Arc::new(Sender::new(&config, self.cluster.clone())?)).clone())
+    }
+
+    /// Each to the partition that it names, or by its key.
+    fn send(&self, topic: &str, records: &[Whole]) -> Result<()> {
+        let sender = self.sender()?;
+        let count = topics::count(sender.producer().client(), &self.cluster, topic, self.patience)?;
+        let partitions = u32::try_from(count).unwrap_or(u32::MAX);
+        if let Some(gone) = records.iter().filter_map(|record| record.partition).find(|partition| *partition >= partitions) {
+            return Err(Error::input(format!("topic '{topic}' has no partition {gone}, only 0 to {}", count - 1)));
+        }
+        for whole in records {
+            let headers: Vec<(String, Bytes)> = whole.headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
+            let record = EncodedRecord {
+                row: 0,
+                key: whole.key.as_ref().map(|key| &key.0[..]),
+                value: whole.value.as_ref().map(|value| &value.0[..]),
+                headers: &headers,
+                timestamp_micros: whole.timestamp_micros,
+            };
+            let partitioning = if whole.partition.is_some() { Partitioning::Fixed } else { Partitioning::Default };
+            let target = Target::new(topic, count, partitioning);
+            let mut records = EncodedRecords::default();
+            records.push(&record);
+            sender.send(&target, whole.partition.unwrap_or(0) as usize, &records)?;
+        }
+        settle(&sender)
+    }
+
     /// The way to the topic of `put`, made with its first records.
     fn putting(&self, put: &Put) -> Result<Arc<Putting>> {
         let mut putting = self.putting.lock();
         if let Some(putting) = putting.as_ref() {
             return Ok(putting.clone());
         }
-        let mut config = self.properties.config(&[("partitioner", "murmur2_random"), ("message.timeout.ms", "30000"), ("linger.ms", "5")]);
-        config.set("enable.idempotence", "true").set("delivery.report.only.error", "true");
-        let sender = Sender::new(&config, self.cluster.clone())?;
+        let sender = self.sender()?;
         let count = topics::count(sender.producer().client(), &self.cluster, &put.topic, self.patience)?;
         let partitioning = match put.partition {
             Some(partition) if partition as usize >= count => {
@@ -216,13 +260,17 @@ impl Asked {
         let pairs = records.iter().map(|record| (record.key.as_deref().map(str::as_bytes), record.value.as_slice()));
         let records = EncodedRecords::of_pairs(pairs);
         putting.sender.send(&putting.target, put.partition.unwrap_or(0) as usize, &records)?;
-        // A person waits for an answer; what does not arrive is not tried for ever.
-        putting.sender.flush(DELIVERY).map_err(|e| match e.kind() {
-            Kind::Restart => Error::unreachable(e.message()),
-            _ => e,
-        })?;
+        settle(&putting.sender)?;
         Ok(records.len() as u64)
     }
+}
+
+/// Waits until everything is delivered. A person waits for an answer: what does not arrive is not tried for ever.
+fn settle(sender: &Sender) -> Result<()> {
+    sender.flush(DELIVERY).map_err(|e| match e.kind() {
+        Kind::Restart => Error::unreachable(e.message()),
+        _ => e,
+    })
 }
 
 /// How long a topic keeps its records.
@@ -240,19 +288,31 @@ fn kept(settings: &Settings) -> String {
     }
 }
 
-fn line(message: &BorrowedMessage<'_>) -> String {
-    let headers: Vec<(String, Bytes)> = message.headers().map_or_else(Vec::new, |headers| {
-        let own =
-            |header: rdkafka::message::Header<'_, &[u8]>| (header.key.to_owned(), Bytes::copy_from_slice(header.value.unwrap_or_default()));
-        headers.iter().map(own).collect()
+fn whole(message: &BorrowedMessage<'_>) -> Whole {
+    let blob = |bytes: &[u8]| Blob(Bytes::copy_from_slice(bytes));
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        headers.iter().map(|header| (header.key.to_owned(), blob(header.value.unwrap_or_default()))).collect()
     });
-    let shown = Shown {
-        partition: u32::try_from(message.partition()).unwrap_or_default(),
+    Whole {
+        partition: u32::try_from(message.partition()).ok(),
         offset: message.offset(),
         timestamp_micros: message.timestamp().to_millis().map(|millis| millis.saturating_mul(MICROS_PER_MILLI)),
-        key: message.key(),
+        key: message.key().map(blob),
+        headers,
+        value: message.payload().map(blob),
+        properties: Default::default(),
+    }
+}
+
+fn line(record: &Whole) -> String {
+    let headers: Vec<(String, Bytes)> = record.headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
+    let shown = Shown {
+        partition: record.partition.unwrap_or_default(),
+        offset: record.offset,
+        timestamp_micros: record.timestamp_micros,
+        key: record.key.as_ref().map(|key| &key.0[..]),
         headers: &headers,
-        value: message.payload(),
+        value: record.value.as_ref().map(|value| &value.0[..]),
     };
     shown.line()
 }
@@ -270,12 +330,29 @@ impl Look for KafkaLook {
         let (cluster, tail) = (self.cluster.clone(), tail.clone());
         let reading = tokio::spawn(off_thread(move || cluster.read_pages(&tail, &pages)));
         while let Some(page) = read.recv().await {
-            if !show.show(page).await? {
+            if !show.show(page.iter().map(line).collect()).await? {
                 break;
             }
         }
         drop(read);
         reading.await.map_err(|e| Error::bug("reading a topic stopped").because(e))?
+    }
+
+    async fn read(&self, topic: &str, take: &mut (dyn FnMut(Vec<Whole>) -> Result<()> + Send)) -> Result<()> {
+        let (pages, mut read) = mpsc::channel(PAGES);
+        let (from, topic) = (TailFrom::Earliest, topic.to_owned());
+        let tail = Tail { topic, partition: None, from, limit: None, follow: false, stands: Vec::new() };
+        let cluster = self.cluster.clone();
+        let reading = tokio::spawn(off_thread(move || cluster.read_pages(&tail, &pages)));
+        while let Some(page) = read.recv().await {
+            take(page)?;
+        }
+        reading.await.map_err(|e| Error::bug("reading a topic stopped").because(e))?
+    }
+
+    async fn send(&self, topic: &str, records: Vec<Whole>) -> Result<()> {
+        let (cluster, topic) = (self.cluster.clone(), topic.to_owned());
+        off_thread(move || cluster.send(&topic, &records)).await
     }
 
     async fn put(&self, put: &Put, records: Vec<ByHand>) -> Result<u64> {

@@ -20,7 +20,8 @@ use super::management::Management;
 use super::records;
 use crate::connector::look::{ByHand, Listing, Look, Show};
 use crate::error::{Error, Kind, Result};
-use crate::log::{Put, Tail, TailFrom, json_of};
+use crate::format::CONTENT_TYPE;
+use crate::log::{Put, Tail, TailFrom, Whole, json_of};
 
 /// Messages under way to or from the broker at once.
 const UNDER_WAY: u16 = 1_000;
@@ -97,6 +98,15 @@ impl RabbitLook {
             None => false,
         };
         Ok(if stream { Thing::Stream } else { Thing::Queue })
+    }
+
+    /// Was a message routed to a queue? `before` it so many were.
+    fn is_routed(&self, confirmed: lapin::Result<Confirmation>, before: u64) -> Result<bool> {
+        match confirmed.map_err(|e| self.broker.fault(e))? {
+            Confirmation::Ack(None) => Ok(true),
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Ok(false),
+            _ => Err(Error::failed(format!("{} refuses a message; {before} before it are taken", self.broker.thing()))),
+        }
     }
 
     async fn peek(&self, channel: &Channel, queue: &str, show: &mut (dyn Show + '_)) -> Result<()> {
@@ -203,19 +213,64 @@ impl Look for RabbitLook {
         }
         let mut put = 0;
         for (confirm, record) in confirms.into_iter().zip(&records) {
-            match confirm.await.map_err(|e| self.broker.fault(e))? {
-                Confirmation::Ack(None) => put += 1,
-                Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
-                    let key = record.key.as_deref().unwrap_or_default();
-                    return Err(Error::failed(format!(
-                        "exchange '{name}' routes the key '{key}' to no queue; {put} messages before it are put"
-                    )));
-                }
-                _ => return Err(Error::failed(format!("{} refuses a message; {put} before it are put", self.broker.thing()))),
+            if !self.is_routed(confirm.await, put)? {
+                let key = record.key.as_deref().unwrap_or_default();
+                return Err(Error::failed(format!(
+                    "exchange '{name}' routes the key '{key}' to no queue; {put} messages before it are put"
+                )));
             }
+            put += 1;
         }
         Ok(put)
     }
+
+    async fn read(&self, topic: &str, _: &mut (dyn FnMut(Vec<Whole>) -> Result<()> + Send)) -> Result<()> {
+        Err(Error::input(format!("'{topic}': reading a queue of {} takes its messages away; topics are read", self.broker.thing())))
+    }
+
+    /// By the default exchange, under the queue's name. Properties that the message had come from its headers.
+    async fn send(&self, topic: &str, records: Vec<Whole>) -> Result<()> {
+        let channel = self.channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(|e| self.broker.fault(e))?;
+        let options = BasicPublishOptions { mandatory: true, immediate: false };
+        let mut confirms = Vec::with_capacity(records.len());
+        for record in &records {
+            let value = record.value.as_ref().map_or(&[][..], |value| &value.0[..]);
+            let going = channel.basic_publish(short("")?, short(topic)?, options, value, properties_of(record)?).await;
+            confirms.push(going.map_err(|e| self.broker.fault(e))?);
+        }
+        for (sent, confirm) in (0..).zip(confirms) {
+            if !self.is_routed(confirm.await, sent)? {
+                return Err(Error::failed(format!("there is no queue '{topic}' any more; {sent} messages of these were sent")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The properties of a message that is sent again.
+fn properties_of(record: &Whole) -> Result<BasicProperties> {
+    let mut properties = BasicProperties::default().with_delivery_mode(2);
+    let known = |name: &str| record.properties.get(name).and_then(Value::as_str);
+    if let Some(id) = known("message_id") {
+        properties = properties.with_message_id(short(id)?);
+    }
+    if let Some(id) = known("correlation_id") {
+        properties = properties.with_correlation_id(short(id)?);
+    }
+    if let Some(seconds) = record.timestamp_micros.and_then(|micros| u64::try_from(micros.div_euclid(1_000_000)).ok()) {
+        properties = properties.with_timestamp(seconds);
+    }
+    let mut headers = FieldTable::default();
+    for (name, value) in &record.headers {
+        match std::str::from_utf8(&value.0) {
+            Ok(text) if name == CONTENT_TYPE => properties = properties.with_content_type(short(text)?),
+            // What the broker itself has noted of its way.
+            _ if name.starts_with("x-") => {}
+            _ => _ = headers.insert(short(name)?, records::header_value(name, &value.0)),
+        }
+    }
+    Ok(if headers.inner().is_empty() { properties } else { properties.with_headers(headers) })
 }
 
 /// A message as a line of JSON.

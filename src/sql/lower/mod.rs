@@ -54,7 +54,8 @@ use crate::sql::recognize::RecognizeNode;
 use crate::sql::window_node::WindowNode;
 
 pub use self::outside::{Connected, LiveTable, LiveTables, Outside};
-pub use self::sink::{Pipeline, Target, written};
+pub use self::scan::{connector_options, physical_columns};
+pub use self::sink::{Pipeline, Target, written, written_table};
 
 /// What the caller knows and a plan does not say.
 #[derive(Debug, Clone, Copy, Default)]

@@ -122,8 +122,7 @@ impl Lowering<'_> {
     pub(super) fn open_source(&mut self, demand: &Demand<'_>) -> Result<()> {
         let table = demand.table;
         let (request_options, scan_options) = split_options(&table.def)?;
-        let columns: Vec<FieldRef> =
-            table.schema.fields().iter().zip(&table.def.columns).filter(|(_, c)| !is_computed(&c.kind)).map(|(f, _)| f.clone()).collect();
+        let columns = physical_columns(table);
         let request =
             TableRequest { table: &table.def.name, options: request_options, columns: &columns, primary_key: &table.def.primary_key };
         let dead_letters = scan_options.dead_letter.filter(|name| name != DEAD_LETTER_TABLE);
@@ -358,6 +357,17 @@ fn delay(expr: &Expr, table: &DeclaredTable, time: &str) -> Result<Option<i64>> 
     let schema = DFSchema::try_from(table.schema.as_ref().clone())?;
     let at = table.schema.index_of(time)?;
     Ok(Linear::of(expr, &schema).filter(|linear| linear.columns == [(at, 1)]).map(|linear| -linear.micros))
+}
+
+/// The columns that records hold, or that travel beside them.
+pub fn physical_columns(table: &DeclaredTable) -> Vec<FieldRef> {
+    table.schema.fields().iter().zip(&table.def.columns).filter(|(_, column)| !is_computed(&column.kind)).map(|(f, _)| f.clone()).collect()
+}
+
+/// The options of a table that are not the planner's: those of its connector and its formats.
+pub fn connector_options(def: &TableDef) -> BTreeMap<String, String> {
+    let theirs = def.options.iter().filter(|(key, _)| !PLANNER_OPTIONS.contains(&key.as_str()));
+    theirs.map(|(key, option)| (key.clone(), option.value.clone())).collect()
 }
 
 /// The connector's options, and the planner's.

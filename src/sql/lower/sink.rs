@@ -98,9 +98,17 @@ impl Pipeline {
     }
 }
 
+/// What the node that writes a table is called behind the table's name, where the same graph reads it.
+const WRITTEN: &str = " (written)";
+
 /// The node that writes a table which is read in the same graph.
 pub fn written(table: &str) -> String {
-    format!("{table} (written)")
+    format!("{table}{WRITTEN}")
+}
+
+/// The table that a node of this name writes.
+pub fn written_table(node: &str) -> &str {
+    node.strip_suffix(WRITTEN).unwrap_or(node)
 }
 
 fn unknown_option(table: &str, option: &str) -> Error {
