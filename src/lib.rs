@@ -42,7 +42,7 @@
 //! | How does a pattern match? | `operator/pattern/automaton.rs` (steps to states), `operator/pattern/runs.rs` (events move runs) |
 //! | How does `MATCH_RECOGNIZE` match? | `operator/pattern/row_matches.rs`; how its text gets there: `sql/recognize/mod.rs` |
 //! | Where does a bad row go? | `dataflow/dead_letter.rs`: into the live table `dead_letters` or the topic that its table names |
-//! | How are dead letters sent again, and once? | `cli/replay/letters.rs`, `log/whole.rs` |
+//! | How are dead letters sent again, and once? | `cli/replay/letters.rs`, `log/whole.rs`; what waits for them: `dataflow/parking.rs` |
 //! | How does history run again? | `engine/shadow.rs`, from `cli/replay/history.rs` |
 //! | What happens when an expression fails on a row? | `operator/expressions.rs` |
 //! | What happens when state grows too large? | `dataflow/state_limit.rs` |

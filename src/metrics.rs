@@ -27,11 +27,13 @@ pub enum Reason {
     StateLimit,
     /// An expression failed on it.
     Expression,
+    /// An earlier record of its key was refused, and it waits for that one.
+    Parked,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 7] = [
+    pub const ALL: [Reason; 8] = [
         Reason::Undecodable,
         Reason::Contract,
         Reason::NullTime,
@@ -39,6 +41,7 @@ impl Reason {
         Reason::Late,
         Reason::StateLimit,
         Reason::Expression,
+        Reason::Parked,
     ];
 
     /// The word used in metrics and dead letters.
@@ -51,6 +54,7 @@ impl Reason {
             Reason::Late => "late",
             Reason::StateLimit => "state_limit",
             Reason::Expression => "expression",
+            Reason::Parked => "parked",
         }
     }
 }

@@ -83,6 +83,8 @@ pub struct ScanSpec {
     pub output: Vec<(Arc<dyn PhysicalExpr>, FieldRef)>,
     /// Append [`SEQ_COLUMN`].
     pub seq: bool,
+    /// Say which records the rows are, so that those of a parked key can be put aside; the decoder gives offsets then.
+    pub ordered: bool,
     /// Schema of what leaves: `output`, then `$seq` if asked for.
     pub schema: SchemaRef,
 }

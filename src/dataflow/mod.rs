@@ -19,6 +19,7 @@ pub mod graph;
 pub mod layout;
 pub mod live;
 pub mod message;
+pub mod parking;
 pub mod pipeline;
 pub mod replayed;
 pub mod restored;

@@ -6,6 +6,7 @@ use crate::connector::{Partition, Prepared, Source};
 use crate::dataflow::confirmed::{self, Marker};
 use crate::dataflow::coordinator::DEAD_LETTERS;
 use crate::dataflow::graph::{Graph, NodeId, NodeKind};
+use crate::dataflow::parking::Parking;
 use crate::dataflow::pipeline::Restore;
 use crate::dataflow::source_task::SourceReport;
 use crate::error::{Error, Result};
@@ -66,6 +67,7 @@ impl Restored {
                 position: Some(position),
                 watermark: Watermark::MIN,
                 ended: false,
+                parking: Parking::default(),
             }),
         }
     }

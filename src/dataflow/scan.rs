@@ -33,6 +33,8 @@ pub struct Scanned {
     pub times: Option<Times>,
     /// Records that go no further.
     pub refused: Vec<RefusedRecord>,
+    /// The records that `rows` are, where the table's dead letters are ordered.
+    pub kept: Option<KeptRecords>,
     /// Records in the chunk, refused ones included.
     pub records: u64,
     /// When its bytes arrived, microseconds since 1970; 0 = unknown.
@@ -44,8 +46,17 @@ impl Scanned {
     pub fn watermark(spec: &ScanSpec, mark: Option<i64>) -> Scanned {
         let times = mark.map(|mark| Times { marks: vec![mark], kept: Vec::new(), places: Some(Vec::new()) });
         let rows = RecordBatch::new_empty(spec.schema.clone());
-        Scanned { rows, times, refused: Vec::new(), records: 0, arrived_micros: 0 }
+        Scanned { rows, times, refused: Vec::new(), kept: None, records: 0, arrived_micros: 0 }
     }
+}
+
+/// The records that rows were made of.
+#[derive(Debug)]
+pub struct KeptRecords {
+    /// Holds them.
+    pub chunk: Chunk,
+    /// Per row: the offset of its record.
+    pub offsets: Vec<i64>,
 }
 
 /// A record that goes no further.
@@ -88,6 +99,7 @@ pub fn scan(spec: &ScanSpec, time: Option<&TimeSpec>, partition: u32, chunk: &Ch
         refused.push(RefusedRecord { offset, record, beside: beside(chunk, offset)?, reason: lost.reason, error: lost.error });
     }
     let count = decoded.rows.num_rows();
+    let mut offsets = if spec.ordered { decoded.offsets.clone() } else { Vec::new() };
     let mut failures = Failures::default();
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(spec.schema.fields().len());
     for (expr, _) in &spec.output {
@@ -120,9 +132,11 @@ pub fn scan(spec: &ScanSpec, time: Option<&TimeSpec>, partition: u32, chunk: &Ch
         if let Some(times) = &mut times {
             times.keep(&others);
         }
+        offsets = others.values().set_indices().filter_map(|row| offsets.get(row).copied()).collect();
     }
     refused.sort_by_key(|refused| refused.offset);
-    Ok(Scanned { rows, times, refused, records: decoded.records, arrived_micros: chunk.arrived_micros })
+    let kept = spec.ordered.then(|| KeptRecords { chunk: chunk.clone(), offsets });
+    Ok(Scanned { rows, times, refused, kept, records: decoded.records, arrived_micros: chunk.arrived_micros })
 }
 
 fn beside(chunk: &Chunk, offset: Option<i64>) -> Result<Beside> {
@@ -149,7 +163,7 @@ impl Times {
     }
 
     /// Leaves out the rows that go no further after all; what they say of the watermark stays.
-    fn keep(&mut self, rows: &BooleanArray) {
+    pub(super) fn keep(&mut self, rows: &BooleanArray) {
         let places = self.places.take().unwrap_or_else(|| (0..self.kept.len() as u32).collect());
         self.places = Some(rows.values().set_indices().map(|row| places[row]).collect());
         self.kept = rows.values().set_indices().map(|row| self.kept[row]).collect();

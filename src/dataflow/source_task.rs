@@ -9,6 +9,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use arrow::array::BooleanArray;
+use arrow::compute::filter_record_batch;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -18,7 +20,8 @@ use crate::dataflow::chain::Chain;
 use crate::dataflow::dead_letter::DeadLetter;
 use crate::dataflow::graph::{OnError, SourceNode, WatermarkExpr};
 use crate::dataflow::message::{Barrier, Message};
-use crate::dataflow::scan::{RefusedRecord, Scanned, now_micros, pieces, scan};
+use crate::dataflow::parking::{Parking, Verdict};
+use crate::dataflow::scan::{KeptRecords, RefusedRecord, Scanned, now_micros, pieces, scan};
 use crate::dataflow::state_limit::StateLimit;
 use crate::dataflow::task::{Outlets, TaskEvent, TaskId, tell};
 use crate::error::{Error, Kind, Place, Result};
@@ -52,6 +55,9 @@ pub struct SourceReport {
     pub watermark: Watermark,
     /// It has been read to its end.
     pub ended: bool,
+    /// Which of its records wait in the dead letters for others of their key.
+    #[serde(default, skip_serializing_if = "Parking::is_empty")]
+    pub parking: Parking,
 }
 
 /// Everything a source task works with.
@@ -116,6 +122,8 @@ struct State {
     idle_told: bool,
     /// When the last chunk was handed over, if it was a small one.
     small_since: Option<Instant>,
+    /// Records that wait for others of their key.
+    parking: Parking,
 }
 
 struct Meters {
@@ -123,6 +131,8 @@ struct Meters {
     bytes: Counter,
     watermark: Gauge,
     lag_ms: Gauge,
+    /// Keys whose records wait; only where dead letters are ordered.
+    parked: Option<Gauge>,
     /// Made when the reader knows for the first time.
     lag_records: Option<Gauge>,
     /// Table and partition.
@@ -153,6 +163,8 @@ impl SourceTask {
             idle_since: None,
             idle_told: false,
             small_since: None,
+            // What waits is let go on when the option is taken away.
+            parking: restored.filter(|_| self.source.scan.ordered).map(|report| report.parking).unwrap_or_default(),
         };
         let gathers = self.source.source.gathers() && !self.source.source.bounded() && !self.linger.is_zero();
         if state.watermark > Watermark::MIN && !state.ended {
@@ -281,6 +293,7 @@ impl SourceTask {
             bytes: self.metrics.counter("eagre_source_bytes_total", &partition),
             watermark: self.metrics.gauge("eagre_watermark_micros", &partition),
             lag_ms: self.metrics.gauge("eagre_watermark_lag_ms", &partition),
+            parked: self.source.scan.ordered.then(|| self.metrics.gauge("eagre_parked_keys", &partition)),
             lag_records: None,
             whose: (self.metrics.clone(), self.name.clone(), self.partition.name.clone()),
         }
@@ -289,6 +302,10 @@ impl SourceTask {
     /// Hands a scanned chunk to the chain, cut where a row must meet the watermark of the rows before it.
     fn take(&mut self, mut scanned: Scanned, after: Position, state: &mut State, meters: &Meters) -> Result<()> {
         meters.records.add(scanned.records);
+        if let Some(parked) = &meters.parked {
+            self.park(&mut scanned, &mut state.parking)?;
+            parked.set(state.parking.keys() as i64);
+        }
         let refused = std::mem::take(&mut scanned.refused);
         self.refuse(refused)?;
         match &scanned.times {
@@ -312,6 +329,53 @@ impl SourceTask {
             }
         }
         state.position = Some(after);
+        Ok(())
+    }
+
+    /// Puts aside what waits for a refused record of its key, in the order of the records.
+    fn park(&self, scanned: &mut Scanned, parking: &mut Parking) -> Result<()> {
+        let Some(KeptRecords { chunk, offsets }) = scanned.kept.take() else { return Ok(()) };
+        if parking.is_empty() && scanned.refused.is_empty() {
+            return Ok(());
+        }
+        let mut refused = std::mem::take(&mut scanned.refused).into_iter().peekable();
+        let mut goes = vec![true; offsets.len()];
+        let mut row = 0;
+        loop {
+            let own = refused.peek().map(|refused| refused.offset.unwrap_or(i64::MIN));
+            let Some(offset) = own.into_iter().chain(offsets.get(row).copied()).min() else { break };
+            let of_record = offsets[row..].iter().take_while(|other| **other == offset).count();
+            // Of a record that is several rows there may be several faults: one letter is enough.
+            let mut faults = std::iter::from_fn(|| refused.next_if(|refused| refused.offset.unwrap_or(i64::MIN) == offset));
+            let fault = faults.next();
+            faults.for_each(drop);
+            let beside = match &fault {
+                Some(fault) => fault.beside.clone(),
+                None => chunk.beside(offset)?,
+            };
+            let kept =
+                fault.as_ref().is_some_and(|fault| fault.reason != Reason::Undecodable || self.source.on_error == OnError::DeadLetter);
+            match parking.judge(offset, &beside, kept)? {
+                Verdict::Goes => scanned.refused.extend(fault),
+                Verdict::Waits(first) => {
+                    goes[row..row + of_record].fill(false);
+                    let record = fault.map_or_else(|| chunk.value(offset).unwrap_or_default(), |fault| fault.record);
+                    let error = format!(
+                        "{} was refused, and this later record of its key waits for it ('dead-letter.ordered')",
+                        Place::record(&self.name, self.partition.index, first)
+                    );
+                    scanned.refused.push(RefusedRecord { offset: Some(offset), record, beside, reason: Reason::Parked, error });
+                }
+            }
+            row += of_record;
+        }
+        if goes.contains(&false) {
+            let goes = BooleanArray::from(goes);
+            scanned.rows = filter_record_batch(&scanned.rows, &goes)?;
+            if let Some(times) = &mut scanned.times {
+                times.keep(&goes);
+            }
+        }
         Ok(())
     }
 
@@ -387,7 +451,8 @@ impl SourceTask {
         let report = self.chain.barrier(barrier)?;
         self.outlets.flush(&mut self.chain).await?;
         self.outlets.broadcast(Message::Barrier(barrier)).await?;
-        let source = self.report(state, if barrier.checkpoint { reader.as_deref() } else { None });
+        let parking = if barrier.checkpoint { state.parking.clone() } else { Parking::default() };
+        let source = self.report(state, if barrier.checkpoint { reader.as_deref() } else { None }, parking);
         tell(&self.events, TaskEvent::Passed(self.task, barrier, report, Some(source))).await;
         if stop {
             // The channels stay open until the coordinator has heard from everybody and takes the tasks down.
@@ -413,13 +478,14 @@ impl SourceTask {
         let report = self.chain.barrier(Barrier { epoch: state.last_epoch + 1, checkpoint: true })?;
         self.outlets.flush(&mut self.chain).await?;
         self.outlets.broadcast(Message::End).await?;
-        let source = self.report(&state, None);
+        let parking = std::mem::take(&mut state.parking);
+        let source = self.report(&state, None, parking);
         tell(&self.events, TaskEvent::Finished(self.task, report, Some(source))).await;
         Ok(())
     }
 
     /// Where the partition stands; with a reader as a checkpoint keeps it.
-    fn report(&self, state: &State, reader: Option<&dyn Reader>) -> SourceReport {
+    fn report(&self, state: &State, reader: Option<&dyn Reader>, parking: Parking) -> SourceReport {
         let kept = |position: &Position| reader.map_or_else(|| position.clone(), |reader| reader.kept(position));
         SourceReport {
             node: self.node,
@@ -427,6 +493,7 @@ impl SourceTask {
             position: state.position.as_ref().map(kept),
             watermark: state.watermark,
             ended: state.ended,
+            parking,
         }
     }
 }

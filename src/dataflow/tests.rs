@@ -240,6 +240,7 @@ fn graph(partitions: u32, nap: Duration, sums: &Collect, numbers: &Collect) -> G
         filter: None,
         output: vec![(col("n", &input).unwrap(), output.fields()[0].clone()), (key, output.fields()[1].clone())],
         seq: false,
+        ordered: false,
         schema: output.clone(),
     };
     let time = TimeSpec {

@@ -36,6 +36,15 @@ impl Chunk {
     }
 }
 
+impl Chunk {
+    /// The value of the record of this offset; `None`: it has none, or records are lines or columns.
+    pub fn value(&self, offset: i64) -> Option<Bytes> {
+        let Records::Framed(framed) = &self.records else { return None };
+        let (start, end) = framed.values.get(framed.offsets.binary_search(&offset).ok()?).copied().flatten()?;
+        Some(framed.data.slice(start as usize..end as usize))
+    }
+}
+
 impl Framed {
     fn beside_of(&self, offset: i64) -> Result<Beside> {
         let Ok(at) = self.offsets.binary_search(&offset) else { return Ok(Beside::default()) };

@@ -3,6 +3,7 @@
 mod brokers;
 mod history;
 mod letters;
+mod ordered;
 
 use std::fs;
 use std::path::PathBuf;

@@ -77,10 +77,14 @@ struct ScanOptions {
     /// broker that `eagre.yaml` calls `shop`.
     #[serde(rename = "dead-letter", default)]
     dead_letter: Option<String>,
+    /// `true`: behind a record that is refused, later records of its key wait in the dead letters (reason `parked`), until
+    /// `eagre replay dead-letters` has sent them again in their order. Default `false`.
+    #[serde(rename = "dead-letter.ordered", default)]
+    ordered: bool,
 }
 
 /// Names of the options above.
-pub(super) const PLANNER_OPTIONS: [&str; 7] = [
+pub(super) const PLANNER_OPTIONS: [&str; 8] = [
     "scan.watermark.idle-timeout",
     "scan.watermark.emit.strategy",
     "scan.watermark.alignment.max-drift",
@@ -88,6 +92,7 @@ pub(super) const PLANNER_OPTIONS: [&str; 7] = [
     "scan.watermark.max-future-skew",
     "format.on-error",
     "dead-letter",
+    "dead-letter.ordered",
 ];
 
 #[derive(Debug, Default, PartialEq, serde::Deserialize)]
@@ -127,6 +132,9 @@ impl Lowering<'_> {
             TableRequest { table: &table.def.name, options: request_options, columns: &columns, primary_key: &table.def.primary_key };
         let dead_letters = scan_options.dead_letter.filter(|name| name != DEAD_LETTER_TABLE);
         let dead_letters = dead_letters.map(|name| self.letters_to(&name, &table.def, request.clone())).transpose()?;
+        if scan_options.ordered {
+            check_ordered(&table.def)?;
+        }
         let configured = self.outside.source(request)?;
         let changes = configured.changes();
         let upserts = changes == Changes::Upserts;
@@ -168,7 +176,7 @@ impl Lowering<'_> {
         let spec = DecodeSpec {
             first: first.iter().map(|at| decode_column(table, *at)).chain(kind.clone()).collect(),
             rest: rest.iter().map(|at| decode_column(table, *at)).collect(),
-            offsets: demand.seq,
+            offsets: demand.seq || scan_options.ordered,
             payload: payload_columns(table),
         };
         let first_count = spec.first.len();
@@ -196,6 +204,7 @@ impl Lowering<'_> {
             filter: filter.map(|f| self.physical(&f, &decoded)).transpose()?,
             output,
             seq: demand.seq,
+            ordered: scan_options.ordered,
             schema: schema.clone(),
         };
         let time_spec = match watermark {
@@ -357,6 +366,20 @@ fn delay(expr: &Expr, table: &DeclaredTable, time: &str) -> Result<Option<i64>> 
     let schema = DFSchema::try_from(table.schema.as_ref().clone())?;
     let at = table.schema.index_of(time)?;
     Ok(Linear::of(expr, &schema).filter(|linear| linear.columns == [(at, 1)]).map(|linear| -linear.micros))
+}
+
+/// Only records of a topic have keys.
+fn check_ordered(def: &TableDef) -> Result<()> {
+    use crate::connector::{kafka, log};
+    // Without a connector of its own it reads a named broker: whether that has keys shows in the letters.
+    let connector = def.options.get("connector").map(|option| option.value.as_str());
+    match connector.filter(|connector| ![log::NAME, log::UPSERT_NAME, kafka::NAME, kafka::UPSERT].contains(connector)) {
+        Some(connector) => {
+            let text = format!("table '{}': records of '{connector}' have no keys to be ordered by", def.name);
+            Err(Error::input(text).at(def.options["dead-letter.ordered"].place.clone()))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The columns that records hold, or that travel beside them.

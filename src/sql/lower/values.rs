@@ -43,6 +43,7 @@ impl Lowering<'_> {
             filter: None,
             output: fields.iter().enumerate().map(|(at, field)| (column(at, field), field.clone())).collect(),
             seq: false,
+            ordered: false,
             schema: schema.clone(),
         };
         let number = self.numbers.entry("values").or_default();
