@@ -174,6 +174,9 @@ CREATE TABLE orders (k STRING) WITH ('connector' = 'log', 'format' = 'json', 'de
 CREATE MATERIALIZED VIEW out AS SELECT k FROM orders;";
     let told = load(tempfile::tempdir().unwrap().path(), sql, &[]).err().unwrap().to_string();
     assert!(told.contains("job.sql:2:") && told.contains("cannot go to its own topic 'orders'"), "{told}");
+    let elsewhere = sql.replace("'dead-letter' = 'orders'", "'dead-letter' = 'shp:lost'");
+    let told = load(tempfile::tempdir().unwrap().path(), &elsewhere, &[]).err().unwrap().to_string();
+    assert!(told.contains("job.sql:2:") && told.contains("topic name 'shp:lost' holds ':'") && told.contains("'broker:topic'"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -113,7 +113,10 @@ fn tell_drops(engine: &Engine) {
     let drops = engine.metrics().drops();
     if !drops.is_empty() {
         let each: Vec<String> = drops.iter().map(|(node, reason, rows)| format!("{rows} at {node} ({reason})")).collect();
-        tracing::warn!("rows that reached no result: {}; the table dead_letters holds those that were to be kept", each.join(", "));
+        tracing::warn!(
+            "rows that reached no result: {}; the table dead_letters, or the topic that their table names, holds those that were to be kept",
+            each.join(", ")
+        );
     }
 }
 

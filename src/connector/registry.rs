@@ -13,7 +13,7 @@ use super::{Sink, Source, blackhole, datagen, feed, filesystem, kafka, log, nexm
 use crate::change::Changes;
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::{ColumnOrigin, DecodeSpec, DecoderRef, FormatConfig, KeyRead};
-use crate::log::Log;
+use crate::log::{Log, check_topic_name};
 use crate::metrics::Metrics;
 
 /// Every connector that a table may name. `table` (a live table) is the planner's.
@@ -233,9 +233,19 @@ pub fn dead_letters(name: &str, mut request: TableRequest<'_>, env: &Environment
         if reads_log && request.options.get("topic").map_or(request.table, String::as_str) == topic {
             return Err(own_topic(request.table, topic));
         }
+        check_letters_name(topic, request.table, env)?;
         return Ok(log::dead_letters(topic, env));
     }
     letters_at(&connector, name, request.table, request.options, env)
+}
+
+/// Is it a name that a topic of dead letters may have, in the log or in Kafka?
+pub(super) fn check_letters_name(topic: &str, table: &str, env: &Environment) -> Result<()> {
+    check_topic_name(topic).map_err(|fault| {
+        let near = did_you_mean(topic.split(':').next().unwrap_or_default(), env.brokers.keys().map(String::as_str));
+        let hint = "a topic elsewhere is 'broker:topic', with a broker of eagre.yaml";
+        Error::input(format!("table '{table}': dead letters: {}; {hint}{near}", fault.message()))
+    })
 }
 
 /// The sink of dead letters of `table` at the broker of these options.
