@@ -1,7 +1,8 @@
 //! Options as people write them (`'key'='value'`) to one serde struct: every value is text, the field says what it must
 //! read as.
 //!
-//! An unknown option, a missing one and an unknown choice are told with the nearest match and with what is allowed.
+//! An unknown option, a missing one and an unknown choice are told with the nearest match and with what is allowed. Options
+//! that several structs share are a struct of their own: [`Given`] takes each struct's part out of what was given.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +17,71 @@ pub fn parse<T: DeserializeOwned>(options: &BTreeMap<String, String>) -> Result<
     T::deserialize(MapDeserializer::new(options.iter().map(|(key, value)| (key.as_str(), Text { key, value }))))
 }
 
+/// The names of the options of `T`, as serde knows them.
+pub fn names<T: DeserializeOwned>() -> &'static [&'static str] {
+    /// Asks a struct for its fields: reading an unknown one is refused with the list of them.
+    #[derive(Debug)]
+    struct Names(&'static [&'static str]);
+    impl fmt::Display for Names {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(&self.0.join(", "))
+        }
+    }
+    impl std::error::Error for Names {}
+    impl de::Error for Names {
+        fn custom<M: fmt::Display>(_: M) -> Self {
+            Names(&[])
+        }
+        fn unknown_field(_: &str, expected: &'static [&'static str]) -> Self {
+            Names(expected)
+        }
+    }
+    match T::deserialize(MapDeserializer::<_, Names>::new(std::iter::once(("?", "")))) {
+        Ok(_) => &[],
+        Err(names) => names.0,
+    }
+}
+
+/// Options that belong to several structs.
+#[derive(Debug)]
+pub struct Given {
+    options: BTreeMap<String, String>,
+    /// The names that are known so far.
+    known: Vec<&'static str>,
+}
+
+impl Given {
+    /// All of them.
+    pub fn new(options: BTreeMap<String, String>) -> Self {
+        Given { options, known: Vec::new() }
+    }
+
+    /// Takes those that `T` knows.
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
+        let names = names::<T>();
+        self.known.extend(names);
+        let mut own = BTreeMap::new();
+        self.options.retain(|key, value| {
+            let is_own = names.contains(&key.as_str());
+            if is_own {
+                own.insert(key.clone(), std::mem::take(value));
+            }
+            !is_own
+        });
+        parse(&own)
+    }
+
+    /// Takes all that are left; one that no struct knows is told with the nearest of all.
+    pub fn rest<T: DeserializeOwned>(mut self) -> Result<T, Fault> {
+        let names = names::<T>();
+        self.known.extend(names);
+        match self.options.keys().find(|key| !names.contains(&key.as_str())) {
+            Some(unknown) => Err(Fault::unknown(unknown, &self.known)),
+            None => parse(&self.options),
+        }
+    }
+}
+
 /// What does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -28,6 +94,18 @@ pub struct Fault {
 impl Fault {
     fn new(message: String) -> Self {
         Fault { key: None, message }
+    }
+
+    fn unknown(field: &str, expected: &[&'static str]) -> Self {
+        let message = if expected.is_empty() {
+            format!("unknown option '{field}'; it takes none")
+        } else {
+            match did_you_mean(field, expected.iter().copied()) {
+                near if near.is_empty() => format!("unknown option '{field}'; it knows {}", expected.join(", ")),
+                near => format!("unknown option '{field}'{near}"),
+            }
+        };
+        Fault { key: Some(field.to_owned()), message }
     }
 
     /// Names the option whose value is at fault.
@@ -50,15 +128,7 @@ impl de::Error for Fault {
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        let message = if expected.is_empty() {
-            format!("unknown option '{field}'; it takes none")
-        } else {
-            match did_you_mean(field, expected.iter().copied()) {
-                near if near.is_empty() => format!("unknown option '{field}'; it knows {}", expected.join(", ")),
-                near => format!("unknown option '{field}'{near}"),
-            }
-        };
-        Fault { key: Some(field.to_owned()), message }
+        Fault::unknown(field, expected)
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -182,6 +252,28 @@ mod tests {
     fn text_becomes_what_the_field_asks_for() {
         let all = read(&[("path", "x"), ("rows.per-second", "7"), ("mode", "slow"), ("wait", "2 s")]).unwrap();
         assert_eq!(all, Options { path: "x".into(), rate: Some(7), mode: Mode::Slow, wait: 2_000_000 });
+    }
+
+    #[test]
+    fn options_of_several_structs_are_dealt_out_and_known_together() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Shared {
+            #[serde(rename = "scan.mode", default)]
+            mode: Mode,
+        }
+        let read = |pairs: &[(&str, &str)]| -> Result<(Shared, Options), Fault> {
+            let mut given = Given::new(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
+            Ok((given.take()?, given.rest()?))
+        };
+        let (shared, own) = read(&[("path", "x"), ("scan.mode", "slow"), ("mode", "fast")]).unwrap();
+        assert_eq!((shared.mode, own.mode), (Mode::Slow, Mode::Fast));
+        assert_eq!(
+            read(&[("path", "x"), ("scan.mod", "slow")]).unwrap_err().message,
+            "unknown option 'scan.mod'; did you mean 'scan.mode'?"
+        );
+        assert_eq!(read(&[("scan.mode", "slw"), ("path", "x")]).unwrap_err().key.as_deref(), Some("scan.mode"));
+        assert_eq!(read(&[("pth", "x")]).unwrap_err().message, "unknown option 'pth'; did you mean 'path'?");
     }
 
     #[test]

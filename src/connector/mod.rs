@@ -23,6 +23,7 @@ pub mod nexmark;
 pub mod options;
 pub mod print;
 pub mod rabbitmq;
+pub mod reading;
 pub mod registry;
 pub mod topology;
 pub mod transaction;

@@ -5,9 +5,37 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::options::Fault;
 
 /// Reads `options` (without `connector` and `format`) into the options struct `T` of `connector`. An unknown option, a
 /// missing one and an unknown choice are told with the nearest match.
 pub fn parse<T: DeserializeOwned>(connector: &str, options: &BTreeMap<String, String>) -> Result<T> {
-    crate::options::parse(options).map_err(|fault| Error::input(format!("connector '{connector}': {}", fault.message)))
+    crate::options::parse(options).map_err(|fault| told(connector, &fault))
+}
+
+/// The options of a table of which several structs each have a part.
+pub struct Given {
+    connector: &'static str,
+    given: crate::options::Given,
+}
+
+impl Given {
+    /// Those of a table of `connector`.
+    pub fn new(connector: &'static str, options: BTreeMap<String, String>) -> Self {
+        Given { connector, given: crate::options::Given::new(options) }
+    }
+
+    /// Takes those that `T` knows.
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<T> {
+        self.given.take().map_err(|fault| told(self.connector, &fault))
+    }
+
+    /// Takes all that are left: see [`crate::options::Given::rest`].
+    pub fn rest<T: DeserializeOwned>(self) -> Result<T> {
+        self.given.rest().map_err(|fault| told(self.connector, &fault))
+    }
+}
+
+fn told(connector: &str, fault: &Fault) -> Error {
+    Error::input(format!("connector '{connector}': {}", fault.message))
 }

@@ -7,9 +7,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Deserialize as _;
-use serde::de::value::MapDeserializer;
-
 use super::address::deserialize_address;
 use super::flink_keys::{Meaning, meaning, nearest};
 use super::size::{Size, deserialize_size};
@@ -300,29 +297,9 @@ impl Settings {
     }
 }
 
-/// Names of all settings, as serde knows them.
+/// Names of all settings.
 fn keys() -> &'static [&'static str] {
-    /// Asks a struct for its fields: reading an unknown one is refused with the list of them.
-    #[derive(Debug)]
-    struct Names(&'static [&'static str]);
-    impl std::fmt::Display for Names {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str(&self.0.join(", "))
-        }
-    }
-    impl std::error::Error for Names {}
-    impl serde::de::Error for Names {
-        fn custom<T: std::fmt::Display>(_: T) -> Self {
-            Names(&[])
-        }
-        fn unknown_field(_: &str, expected: &'static [&'static str]) -> Self {
-            Names(expected)
-        }
-    }
-    match Settings::deserialize(MapDeserializer::<_, Names>::new(std::iter::once(("?", "")))) {
-        Ok(_) => &[],
-        Err(names) => names.0,
-    }
+    crate::options::names::<Settings>()
 }
 
 #[cfg(test)]

@@ -1,10 +1,58 @@
 //! How far reading is behind: in `/metrics`, in the system table, and in `eagre explain` of a running engine.
 
-use std::process::Command;
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Job, Kafka};
+use super::{Job, Kafka, unique};
+
+/// Starts a job and asks `eagre explain` until it says all this.
+fn until_explained(job: &Job, name: &str, sql: &str, wanted: &[&str]) -> Child {
+    let mut run = job.command(name, sql).args(["--http-listen", "127.0.0.1:0", "--pg-listen", "127.0.0.1:0"]).spawn().unwrap();
+    let started = Instant::now();
+    loop {
+        let mut explain = Command::new(env!("CARGO_BIN_EXE_eagre"));
+        let explain = explain.arg("explain").arg(job.path(name)).arg("--data-dir").arg(job.path(&format!("{name}.state")));
+        let told = String::from_utf8(explain.output().unwrap().stdout).unwrap();
+        if wanted.iter().all(|wanted| told.contains(wanted)) {
+            return run;
+        }
+        if started.elapsed() > Duration::from_secs(60) {
+            _ = run.kill();
+            panic!("never: {wanted:?} in {told}");
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn nobody_is_behind_of_what_transactions_leave_at_the_end() {
+    let (kafka, mut job) = (Kafka::shared(), Job::new());
+    job.set = vec!["checkpoint.interval=100 ms".into()];
+    let topic = kafka.topic("transactions", 1);
+    let table = |name: &str, more: &str| {
+        format!(
+            "CREATE TABLE {name} (n BIGINT) WITH ('connector' = 'kafka', 'format' = 'json', 'topic' = '{topic}', 'properties.bootstrap.servers' = '{}'{more});",
+            kafka.servers()
+        )
+    };
+    let once = format!(", 'sink.delivery-guarantee' = 'exactly-once', 'sink.transactional-id-prefix' = '{}'", unique("lag"));
+    job.run(
+        "fill.sql",
+        &format!(
+            "CREATE TABLE s (n BIGINT) WITH ('connector' = 'datagen', 'number-of-rows' = '10'); {}
+             INSERT INTO t SELECT n FROM s;",
+            table("t", &once)
+        ),
+    );
+    let read = format!(
+        "{} CREATE TABLE o (n BIGINT) WITH ('connector' = 'blackhole'); INSERT INTO o SELECT n FROM t;",
+        table("t", ", 'scan.startup.mode' = 'earliest-offset'")
+    );
+    let mut run = until_explained(&job, "read.sql", &read, &["10 rows, 0 behind the end"]);
+    run.kill().unwrap();
+    run.wait().unwrap();
+}
 
 #[test]
 fn lag_is_told_by_partition_while_it_runs() {
@@ -32,23 +80,10 @@ fn lag_is_told_by_partition_while_it_runs() {
         kafka_table("held", &held, stops),
         kafka_table("live", &live, ""),
     );
-    let state = job.path("lag.sql.state");
-    let mut command = job.command("lag.sql", &sql);
-    let mut run = command.args(["--http-listen", "127.0.0.1:0", "--pg-listen", "127.0.0.1:0"]).spawn().unwrap();
-    let explained = || {
-        let mut explain = Command::new(env!("CARGO_BIN_EXE_eagre"));
-        let done = explain.arg("explain").arg(job.path("lag.sql")).arg("--data-dir").arg(&state).output().unwrap();
-        String::from_utf8(done.stdout).unwrap()
-    };
-    let (started, mut told) = (Instant::now(), String::new());
-    let wanted = format!("600 behind the end ({held}[0] 600)");
-    while !(told.contains(&wanted) && told.contains("1 rows, 0 behind the end")) {
-        assert!(started.elapsed() < Duration::from_secs(60), "{told}");
-        thread::sleep(Duration::from_millis(200));
-        told = explained();
-    }
+    let first = format!("600 behind the end ({held}[0] 600)");
+    let mut run = until_explained(&job, "lag.sql", &sql, &[&first, "1 rows, 0 behind the end"]);
     let mut sql = Command::new(env!("CARGO_BIN_EXE_eagre"));
-    sql.arg("sql").arg(job.path("lag.sql")).arg("--data-dir").arg(&state);
+    sql.arg("sql").arg(job.path("lag.sql")).arg("--data-dir").arg(job.path("lag.sql.state"));
     let query = "SELECT lag_records FROM system.partitions WHERE source = 'held' ORDER BY partition";
     let done = sql.args(["--format", "csv", "-c", query]).output().unwrap();
     let text = String::from_utf8(done.stdout).unwrap();

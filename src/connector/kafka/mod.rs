@@ -39,12 +39,11 @@ use std::sync::Arc;
 pub use transactions::Groups;
 
 use self::client::{Properties, fault};
-use self::options::{KafkaOptions, ValueFields, parts};
-use super::registry::{ConfiguredSource, Environment, TableRequest, own_topic};
-use super::{Sink, options as read};
+use self::options::{KafkaOptions, TableOptions, ValueFields, parts};
+use super::Sink;
+use super::registry::{ConfiguredSource, Environment, TableRequest, check_letters_name, own_topic};
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::{FormatConfig, KeyRead};
-use crate::log::check_topic_name;
 
 /// Its name in `'connector'`.
 pub const NAME: &str = "kafka";
@@ -59,7 +58,7 @@ fn broker_options(options: &BTreeMap<String, String>) -> Result<(Properties, Kaf
         take_formats(&mut own)?;
     }
     let properties = Properties::take(&mut own)?;
-    Ok((properties, read::parse(NAME, &own)?))
+    Ok((properties, TableOptions::read(NAME, own)?.own))
 }
 
 /// The formats of a table's records.
@@ -152,13 +151,14 @@ fn key_read(request: &TableRequest<'_>, connector: &str, format: FormatConfig, c
 pub fn source(connector: &'static str, mut request: TableRequest<'_>, env: &Environment) -> Result<ConfiguredSource> {
     let formats = take_formats(&mut request.options)?;
     let properties = Properties::take(&mut request.options)?;
-    let mut options: KafkaOptions = read::parse(connector, &request.options)?;
-    let columns = key_columns(&request, connector, &options)?;
+    let says_where = request.options.contains_key("scan.startup.mode");
+    let mut options = TableOptions::read(connector, std::mem::take(&mut request.options))?;
+    let columns = key_columns(&request, connector, &options.own)?;
     check_key(connector, &columns, formats.key.as_ref())?;
-    let names = key_names(&request, &columns, &options)?;
-    if connector == UPSERT && !request.options.contains_key("scan.startup.mode") {
+    let names = key_names(&request, &columns, &options.own)?;
+    if connector == UPSERT && !says_where {
         // A table is all of its records.
-        options.startup = options::Startup::EarliestOffset;
+        options.beginning.mode = options::Startup::EarliestOffset;
     }
     let source = Arc::new(source::KafkaSource::new(connector, request.table, options, properties, env)?);
     let mut configured = ConfiguredSource { metadata: &reader::METADATA, ..ConfiguredSource::new(source, formats.value) };
@@ -170,7 +170,7 @@ pub fn source(connector: &'static str, mut request: TableRequest<'_>, env: &Envi
 pub fn sink(connector: &'static str, mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn Sink>> {
     let formats = take_formats(&mut request.options)?;
     let properties = Properties::take(&mut request.options)?;
-    let options: KafkaOptions = read::parse(connector, &request.options)?;
+    let options = TableOptions::read(connector, std::mem::take(&mut request.options))?.own;
     let columns = key_columns(&request, connector, &options)?;
     check_key(connector, &columns, formats.key.as_ref())?;
     let names = key_names(&request, &columns, &options)?;
@@ -181,12 +181,7 @@ pub fn sink(connector: &'static str, mut request: TableRequest<'_>, env: &Enviro
 /// The sink that takes the dead letters of a table into `topic` of its cluster.
 pub fn dead_letters(topic: &str, table: &str, options: &BTreeMap<String, String>, env: &Environment) -> Result<Arc<dyn Sink>> {
     let (properties, options) = broker_options(options)?;
-    // Its names are made of the same characters.
-    check_topic_name(topic).map_err(|fault| {
-        let near = did_you_mean(topic.split(':').next().unwrap_or_default(), env.brokers.keys().map(String::as_str));
-        let hint = "a topic elsewhere is 'broker:topic', with a broker of eagre.yaml";
-        Error::input(format!("table '{table}': dead letters: {}; {hint}{near}", fault.message()))
-    })?;
+    check_letters_name(topic, table, env)?;
     let reads = options.topic.is_some() || options.topic_pattern.is_some();
     if reads && topics::Topics::new(&options)?.names(topic) {
         return Err(own_topic(table, topic));

@@ -3,8 +3,32 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::connector::options::Given;
+use crate::connector::reading::{Beginning, Ending, Takes};
+use crate::error::Result;
+
+/// Everything that a table says of its topics.
+#[derive(Debug, Clone)]
+pub struct TableOptions {
+    /// Where reading begins.
+    pub beginning: Beginning<Startup>,
+    /// Where reading ends.
+    pub ending: Ending<Bounded>,
+    /// The rest.
+    pub own: KafkaOptions,
+}
+
+impl TableOptions {
+    /// Reads them.
+    pub fn read(connector: &'static str, options: BTreeMap<String, String>) -> Result<Self> {
+        let mut given = Given::new(connector, options);
+        Ok(TableOptions { beginning: given.take()?, ending: given.take()?, own: given.rest()? })
+    }
+}
+
 /// `'connector'='kafka'` and `'upsert-kafka'`, beside the formats (`'format'` or `'value.format'`, `'key.format'`) with
-/// their own options and `properties.*`, which go to the client library (librdkafka) as they are.
+/// their own options, the options of reading (`scan.startup.*`, `scan.bounded.*`), and `properties.*`, which go to the
+/// client library (librdkafka) as they are.
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaOptions {
@@ -15,30 +39,6 @@ pub struct KafkaOptions {
     /// As a source: a regular expression that the whole name of a topic must match. Topics made later are found.
     #[serde(rename = "topic-pattern", default)]
     pub topic_pattern: Option<String>,
-
-    /// Where reading begins when no checkpoint says otherwise.
-    #[serde(rename = "scan.startup.mode", default)]
-    pub startup: Startup,
-
-    /// With mode `specific-offsets`: `partition:0,offset:42;partition:1,offset:300`. Others are read from their start.
-    #[serde(rename = "scan.startup.specific-offsets", default)]
-    pub startup_offsets: Option<String>,
-
-    /// With mode `timestamp`: milliseconds since 1970; reading begins at the first record at or after it.
-    #[serde(rename = "scan.startup.timestamp-millis", default)]
-    pub startup_timestamp_ms: Option<i64>,
-
-    /// Where reading ends.
-    #[serde(rename = "scan.bounded.mode", default)]
-    pub bounded: Bounded,
-
-    /// With mode `specific-offsets`: the offsets before which reading ends, written as those of the start.
-    #[serde(rename = "scan.bounded.specific-offsets", default)]
-    pub bounded_offsets: Option<String>,
-
-    /// With mode `timestamp`: milliseconds since 1970; reading ends before the first record at or after it.
-    #[serde(rename = "scan.bounded.timestamp-millis", default)]
-    pub bounded_timestamp_ms: Option<i64>,
 
     /// How often to look for new partitions and topics while running; `0` = never.
     #[serde(
@@ -122,6 +122,28 @@ pub enum Bounded {
     SpecificOffsets,
 }
 
+impl Startup {
+    /// What the mode takes from the options beside it.
+    pub fn takes(self) -> Takes {
+        match self {
+            Startup::Timestamp => Takes::Timestamp,
+            Startup::SpecificOffsets => Takes::Offsets,
+            Startup::EarliestOffset | Startup::LatestOffset | Startup::GroupOffsets => Takes::Nothing,
+        }
+    }
+}
+
+impl Bounded {
+    /// What the mode takes from the options beside it.
+    pub fn takes(self) -> Takes {
+        match self {
+            Bounded::Timestamp => Takes::Timestamp,
+            Bounded::SpecificOffsets => Takes::Offsets,
+            Bounded::Unbounded | Bounded::LatestOffset | Bounded::GroupOffsets => Takes::Nothing,
+        }
+    }
+}
+
 /// What to do when records were removed before they were read.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -176,21 +198,6 @@ fn five_minutes() -> i64 {
 
 fn thirty_seconds() -> i64 {
     30_000_000
-}
-
-/// Reads `partition:0,offset:42;partition:1,offset:300`.
-pub fn parse_offsets(option: &str, text: &str) -> Result<BTreeMap<i32, i64>, String> {
-    let one = |part: &str| -> Option<(i32, i64)> {
-        let (partition, offset) = part.trim().split_once(',')?;
-        let partition = partition.trim().strip_prefix("partition:")?.trim().parse().ok()?;
-        Some((partition, offset.trim().strip_prefix("offset:")?.trim().parse().ok()?))
-    };
-    let parts = text.split(';').filter(|part| !part.trim().is_empty());
-    parts
-        .map(|part| {
-            one(part).ok_or_else(|| format!("'{option}': '{part}' does not read; expected 'partition:0,offset:42;partition:1,offset:300'"))
-        })
-        .collect()
 }
 
 /// The parts of a list `a;b`.

@@ -12,9 +12,10 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Cluster, Properties, fault, off_thread};
 use super::fetch::Fetch;
-use super::options::{Bounded, KafkaOptions, OnGap, Startup, parse_offsets};
+use super::options::{Bounded, OnGap, Startup, TableOptions};
 use super::reader::{Gap, KafkaReader, Stand};
 use super::topics::Topics;
+use crate::connector::reading::parse_offsets;
 use crate::connector::registry::Environment;
 use crate::connector::{History, Partition, Position, Reader, Source};
 use crate::error::{Error, Kind, Result};
@@ -47,11 +48,11 @@ struct Plan {
     topics: Topics,
     properties: Properties,
     cluster: Cluster,
-    options: KafkaOptions,
+    options: TableOptions,
     bounded: Bounded,
     /// Where the options say a partition begins or ends.
-    starts: BTreeMap<i32, i64>,
-    ends: BTreeMap<i32, i64>,
+    starts: BTreeMap<u32, i64>,
+    ends: BTreeMap<u32, i64>,
     /// The group that is told where we stand: the one that the properties name.
     group: Option<String>,
     metrics: Metrics,
@@ -59,37 +60,30 @@ struct Plan {
 
 impl KafkaSource {
     /// The source of `table`.
-    pub fn new(connector: &'static str, table: &str, options: KafkaOptions, properties: Properties, env: &Environment) -> Result<Self> {
-        let topics = Topics::new(&options)?;
+    pub fn new(connector: &'static str, table: &str, options: TableOptions, properties: Properties, env: &Environment) -> Result<Self> {
+        let topics = Topics::new(&options.own)?;
         let group = properties.get("group.id").map(str::to_owned);
         let needs_group = |what: &str| fault(format!("{what} needs 'properties.group.id'; or choose 'earliest-offset' or 'latest-offset'"));
-        if options.startup == Startup::GroupOffsets && group.is_none() {
+        if options.beginning.mode == Startup::GroupOffsets && group.is_none() {
             return Err(needs_group("'scan.startup.mode' = 'group-offsets' (the default)"));
         }
         // A query over what is stored ends where the topic ends now, wherever the table's reading would end.
-        let bounded = match (options.bounded, env.run.unbounded) {
+        let bounded = match (options.ending.mode, env.run.unbounded) {
             (Bounded::Unbounded, false) => Bounded::LatestOffset,
             (bounded, _) => bounded,
         };
         if bounded == Bounded::GroupOffsets && group.is_none() {
             return Err(needs_group("'scan.bounded.mode' = 'group-offsets'"));
         }
-        let offsets = |wanted: bool, option: &'static str, text: &Option<String>| match (wanted, text) {
-            (true, None) => Err(fault(format!("mode 'specific-offsets' needs '{option}'"))),
-            (true, Some(text)) => match &topics {
-                Topics::List(topics) if topics.len() == 1 => parse_offsets(option, text).map_err(fault),
-                _ => Err(fault(format!("'{option}' names partitions of one topic; the table reads {}", topics.describe()))),
-            },
-            (false, _) => Ok(BTreeMap::new()),
+        options.beginning.check(options.beginning.mode.takes()).map_err(fault)?;
+        options.ending.check(options.ending.mode.takes()).map_err(fault)?;
+        let offsets = |option: &'static str, text: &Option<String>| match (text, &topics) {
+            (None, _) => Ok(BTreeMap::new()),
+            (Some(text), Topics::List(topics)) if topics.len() == 1 => parse_offsets(option, text).map_err(fault),
+            _ => Err(fault(format!("'{option}' names partitions of one topic; the table reads {}", topics.describe()))),
         };
-        let starts = offsets(options.startup == Startup::SpecificOffsets, "scan.startup.specific-offsets", &options.startup_offsets)?;
-        let ends = offsets(bounded == Bounded::SpecificOffsets, "scan.bounded.specific-offsets", &options.bounded_offsets)?;
-        if options.startup == Startup::Timestamp && options.startup_timestamp_ms.is_none() {
-            return Err(fault("'scan.startup.mode' = 'timestamp' needs 'scan.startup.timestamp-millis'"));
-        }
-        if bounded == Bounded::Timestamp && options.bounded_timestamp_ms.is_none() {
-            return Err(fault("'scan.bounded.mode' = 'timestamp' needs 'scan.bounded.timestamp-millis'"));
-        }
+        let starts = offsets("scan.startup.specific-offsets", &options.beginning.offsets)?;
+        let ends = offsets("scan.bounded.specific-offsets", &options.ending.offsets)?;
         let cluster = Cluster::new(&properties, env.troubles.clone());
         let metrics = env.metrics.clone();
         let table = table.to_owned();
@@ -112,7 +106,8 @@ impl KafkaSource {
             ("fetch.wait.max.ms", "100"),
         ]);
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false").set("auto.offset.reset", "error");
-        config.set("enable.partition.eof", if self.plan.bounded == Bounded::Unbounded { "false" } else { "true" });
+        // The end is told: behind the last record stand those of transactions, which nobody is behind of.
+        config.set("enable.partition.eof", "true");
         let made: BaseConsumer<Cluster> = config.create_with_context(self.plan.cluster.clone()).map_err(|e| fault(e.to_string()))?;
         let made = Arc::new(made);
         serve_events(Arc::downgrade(&made))?;
@@ -120,7 +115,7 @@ impl KafkaSource {
     }
 
     fn patience(&self) -> Duration {
-        self.plan.options.patience()
+        self.plan.options.own.patience()
     }
 
     /// Topic and number of a partition by its name.
@@ -138,7 +133,8 @@ impl KafkaSource {
         let (low, high) = here.ask("learn the offsets", |wait| client.fetch_watermarks(topic, number, wait))?;
         let name = format!("{topic}[{number}]");
         let counted = |what: &str| plan.metrics.counter(what, &[("table", &plan.table), ("partition", &name)]);
-        let gap = Gap { skipped: counted("eagre_source_gap_records_total"), fails: plan.options.on_gap == OnGap::Fail, name: name.clone() };
+        let gap =
+            Gap { skipped: counted("eagre_source_gap_records_total"), fails: plan.options.own.on_gap == OnGap::Fail, name: name.clone() };
         let mut stand = match position {
             Some(Stand { offset: FIRST, end }) => Stand { offset: low, end },
             Some(stand) => Stand { offset: gap.pass(stand.offset, low, high)?, ..stand },
@@ -186,11 +182,11 @@ impl Partitioned<'_> {
     /// Where the options say that reading begins.
     fn start(&self, low: i64, high: i64) -> Result<i64> {
         let plan = &self.source.plan;
-        Ok(match plan.options.startup {
+        Ok(match plan.options.beginning.mode {
             Startup::EarliestOffset => low,
             Startup::LatestOffset => high,
-            Startup::Timestamp => self.at_time(plan.options.startup_timestamp_ms)?.unwrap_or(high),
-            Startup::SpecificOffsets => plan.starts.get(&self.number).copied().unwrap_or(low),
+            Startup::Timestamp => self.at_time(plan.options.beginning.timestamp_ms)?.unwrap_or(high),
+            Startup::SpecificOffsets => plan.starts.get(&self.number.unsigned_abs()).copied().unwrap_or(low),
             Startup::GroupOffsets => match (self.committed()?, plan.properties.get("auto.offset.reset")) {
                 (Some(offset), _) => offset,
                 (None, Some("earliest" | "smallest" | "beginning")) => low,
@@ -213,8 +209,8 @@ impl Partitioned<'_> {
         Ok(match plan.bounded {
             Bounded::Unbounded => None,
             Bounded::LatestOffset => Some(high),
-            Bounded::Timestamp => Some(self.at_time(plan.options.bounded_timestamp_ms)?.unwrap_or(high)),
-            Bounded::SpecificOffsets => Some(plan.ends.get(&self.number).copied().unwrap_or(high).min(high)),
+            Bounded::Timestamp => Some(self.at_time(plan.options.ending.timestamp_ms)?.unwrap_or(high)),
+            Bounded::SpecificOffsets => Some(plan.ends.get(&self.number.unsigned_abs()).copied().unwrap_or(high).min(high)),
             Bounded::GroupOffsets => Some(self.committed()?.unwrap_or(high).min(high)),
         })
     }
@@ -280,7 +276,7 @@ impl Source for KafkaSource {
     }
 
     fn discovery(&self) -> Option<Duration> {
-        let micros = self.plan.options.discovery_micros;
+        let micros = self.plan.options.own.discovery_micros;
         (micros > 0 && !self.bounded()).then(|| Duration::from_micros(micros as u64))
     }
 

@@ -1,7 +1,6 @@
 //! What can be told without a broker; the rest is in `tests/kafka/`, on a real one.
 
 use super::client::Properties;
-use super::options::parse_offsets;
 use super::reader::Gap;
 use super::*;
 use crate::connector::contract::{request, sink_of, source_of};
@@ -58,7 +57,7 @@ fn what_does_not_fit_together_is_told() {
         ),
         (
             of_source(&[("format", "json"), ("scan.startup.mode", "specific-offsets")]),
-            "connector 'kafka': mode 'specific-offsets' needs 'scan.startup.specific-offsets'",
+            "connector 'kafka': 'scan.startup.mode'='specific-offsets' needs 'scan.startup.specific-offsets'",
         ),
         (
             of_source(&[earliest, ("format", "json"), ("properties.sasl.username", "x")]),
@@ -97,12 +96,6 @@ fn properties_are_the_librarys_and_a_java_login_is_understood() {
     let told = told.unwrap_err().to_string();
     assert!(told.contains("unknown option 'properties.fetch.max.byte'; did you mean 'fetch.max.bytes'?"), "{told}");
     assert!(told.contains("'properties.acks' = 'some'"), "{told}");
-}
-
-#[test]
-fn offsets_are_read_as_flink_writes_them() {
-    assert_eq!(parse_offsets("o", "partition:0,offset:42;partition:1,offset:300").unwrap(), [(0, 42), (1, 300)].into());
-    assert!(parse_offsets("o", "0:42").unwrap_err().contains("expected 'partition:0,offset:42"));
 }
 
 #[test]

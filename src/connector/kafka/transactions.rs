@@ -50,7 +50,7 @@ impl Groups {
         let group = self.known(properties, patience, env);
         {
             let mut said = group.said.lock();
-            if said.by_sink && said.properties != *properties || !said.properties.reaches_as(properties) {
+            if (said.by_sink && said.properties != *properties) || !said.properties.reaches_as(properties) {
                 return Err(differ("'sink.delivery-guarantee' = 'exactly-once'", &said.properties, properties));
             }
             (said.by_sink, said.properties) = (true, properties.clone());

@@ -22,9 +22,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 
-use self::options::LogOptions;
+use self::options::{LogOptions, TableOptions};
+use super::Sink;
 use super::registry::{ConfiguredSource, Environment, TableRequest};
-use super::{Sink, options as read};
 use crate::error::{Error, Result};
 use crate::format::{FormatConfig, KeyRead};
 use crate::log::{Log, Topic};
@@ -37,7 +37,7 @@ pub const UPSERT_NAME: &str = "upsert-log";
 /// The source of a table.
 pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<ConfiguredSource> {
     let format = take_format(&mut request.options)?;
-    let options: LogOptions = read::parse(NAME, &request.options)?;
+    let options = TableOptions::read(NAME, request.options)?;
     let source = source::LogSource::new(request.table, options, env)?;
     Ok(ConfiguredSource::new(Arc::new(source), format))
 }
@@ -45,7 +45,7 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
 /// The sink of a table.
 pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn Sink>> {
     let format = take_format(&mut request.options)?;
-    let options: LogOptions = read::parse(NAME, &request.options)?;
+    let options = TableOptions::read(NAME, request.options)?.own;
     let schema: SchemaRef = Arc::new(Schema::new(request.columns.to_vec()));
     Ok(Arc::new(sink::LogSink::new(request.table, options, format, schema, env)?))
 }
@@ -59,7 +59,7 @@ pub fn dead_letters(topic: &str, env: &Environment) -> Arc<dyn Sink> {
 pub fn upsert_source(mut request: TableRequest<'_>, env: &Environment) -> Result<ConfiguredSource> {
     key_of(&request)?;
     let (key, value) = take_formats(&mut request.options)?;
-    let options: LogOptions = read::parse(UPSERT_NAME, &request.options)?;
+    let options = TableOptions::read(UPSERT_NAME, std::mem::take(&mut request.options))?;
     let source = source::LogSource::new(request.table, options, env)?;
     let columns = request.primary_key.iter().map(|name| (name.clone(), name.clone())).collect();
     let key = Some(KeyRead { format: key, columns, upserts: true });
@@ -70,7 +70,7 @@ pub fn upsert_source(mut request: TableRequest<'_>, env: &Environment) -> Result
 pub fn upsert_sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn Sink>> {
     let columns = key_of(&request)?;
     let (key, value) = take_formats(&mut request.options)?;
-    let options: LogOptions = read::parse(UPSERT_NAME, &request.options)?;
+    let options = TableOptions::read(UPSERT_NAME, request.options)?.own;
     let schema: SchemaRef = Arc::new(Schema::new(request.columns.to_vec()));
     Ok(Arc::new(sink::LogSink::new(request.table, options, value, schema, env)?.upserting(columns, key)?))
 }

@@ -1,6 +1,32 @@
 //! Options of `log`.
 
-/// `'connector'='log'`, beside `'format'` (`json` by default, `cloudevents`, `csv`, `raw`) and the format's own.
+use std::collections::BTreeMap;
+
+use crate::connector::options::Given;
+use crate::connector::reading::{Beginning, Ending, Takes};
+use crate::error::Result;
+
+/// Everything that a table says of its topic.
+#[derive(Debug, Clone)]
+pub struct TableOptions {
+    /// Where reading begins.
+    pub beginning: Beginning<Startup>,
+    /// Where reading ends.
+    pub ending: Ending<Bounded>,
+    /// The rest.
+    pub own: LogOptions,
+}
+
+impl TableOptions {
+    /// Reads them.
+    pub fn read(connector: &'static str, options: BTreeMap<String, String>) -> Result<Self> {
+        let mut given = Given::new(connector, options);
+        Ok(TableOptions { beginning: given.take()?, ending: given.take()?, own: given.rest()? })
+    }
+}
+
+/// `'connector'='log'`, beside `'format'` (`json` by default, `cloudevents`, `csv`, `raw`) and the format's own, and the
+/// options of reading (`scan.startup.*`, `scan.bounded.*`).
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogOptions {
@@ -15,22 +41,6 @@ pub struct LogOptions {
     /// How long a topic that is first used here keeps its records (`'7 d'`); for ever when missing.
     #[serde(default, deserialize_with = "crate::time::deserialize_some_micros")]
     pub retention: Option<i64>,
-
-    /// Where reading begins when no checkpoint says otherwise.
-    #[serde(rename = "scan.startup.mode", default)]
-    pub startup: Startup,
-
-    /// With mode `timestamp`: milliseconds since 1970; reading begins at the first record at or after it.
-    #[serde(rename = "scan.startup.timestamp-millis", default)]
-    pub startup_timestamp_ms: Option<i64>,
-
-    /// With mode `specific-offsets`: `partition:0,offset:42;partition:1,offset:300`. Others are read from their start.
-    #[serde(rename = "scan.startup.specific-offsets", default)]
-    pub startup_offsets: Option<String>,
-
-    /// Where reading ends.
-    #[serde(rename = "scan.bounded.mode", default)]
-    pub bounded: Bounded,
 
     /// As a sink: columns that make the record's key, separated by `;`. Records of one key go to one partition, in order.
     /// The key is the column's text; several columns make a JSON object. The columns are in the value, too.
@@ -53,6 +63,17 @@ pub enum Startup {
     SpecificOffsets,
 }
 
+impl Startup {
+    /// What the mode takes from the options beside it.
+    pub fn takes(self) -> Takes {
+        match self {
+            Startup::Timestamp => Takes::Timestamp,
+            Startup::SpecificOffsets => Takes::Offsets,
+            Startup::EarliestOffset | Startup::LatestOffset => Takes::Nothing,
+        }
+    }
+}
+
 /// Where reading ends.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -62,4 +83,19 @@ pub enum Bounded {
     Unbounded,
     /// At the last record there is when reading begins.
     LatestOffset,
+    /// At a time.
+    Timestamp,
+    /// At offsets, each partition its own.
+    SpecificOffsets,
+}
+
+impl Bounded {
+    /// What the mode takes from the options beside it.
+    pub fn takes(self) -> Takes {
+        match self {
+            Bounded::Timestamp => Takes::Timestamp,
+            Bounded::SpecificOffsets => Takes::Offsets,
+            Bounded::Unbounded | Bounded::LatestOffset => Takes::Nothing,
+        }
+    }
 }

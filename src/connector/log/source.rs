@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::options::{Bounded, LogOptions, Startup};
+use super::options::{Bounded, Startup, TableOptions};
 use super::reader::{LogReader, Stand};
 use super::{NAME, topic};
+use crate::connector::reading::parse_offsets;
 use crate::connector::registry::{Environment, LogHandle};
 use crate::connector::{History, Partition, Position, Reader, Source};
 use crate::error::{Error, Place, Result};
@@ -16,55 +17,45 @@ use crate::log::{Log, Topic};
 #[derive(Debug)]
 pub struct LogSource {
     topic: String,
-    options: LogOptions,
-    /// Offsets to begin at, by partition, with mode `specific-offsets`.
-    offsets: BTreeMap<u32, i64>,
+    options: TableOptions,
+    /// Offsets to begin and to end at, by partition, with mode `specific-offsets`.
+    starts: BTreeMap<u32, i64>,
+    ends: BTreeMap<u32, i64>,
     log: LogHandle,
     bounded: bool,
 }
 
 impl LogSource {
     /// The source of `table`.
-    pub fn new(table: &str, options: LogOptions, env: &Environment) -> Result<Self> {
+    pub fn new(table: &str, options: TableOptions, env: &Environment) -> Result<Self> {
         let fault = |text: String| Error::input(format!("connector '{NAME}': {text}"));
-        let offsets = match (&options.startup, &options.startup_offsets) {
-            (Startup::SpecificOffsets, Some(text)) => parse_offsets(text).map_err(fault)?,
-            (Startup::SpecificOffsets, None) => {
-                return Err(fault("'scan.startup.mode'='specific-offsets' needs 'scan.startup.specific-offsets'".into()));
-            }
-            (_, Some(_)) => {
-                return Err(fault("'scan.startup.specific-offsets' needs 'scan.startup.mode'='specific-offsets'".into()));
-            }
-            (_, None) => BTreeMap::new(),
+        options.beginning.check(options.beginning.mode.takes()).map_err(fault)?;
+        options.ending.check(options.ending.mode.takes()).map_err(fault)?;
+        let offsets = |option: &str, text: &Option<String>| match text {
+            Some(text) => parse_offsets(option, text).map_err(fault),
+            None => Ok(BTreeMap::new()),
         };
-        match (options.startup, options.startup_timestamp_ms) {
-            (Startup::Timestamp, None) => {
-                return Err(fault("'scan.startup.mode'='timestamp' needs 'scan.startup.timestamp-millis'".into()));
-            }
-            (Startup::EarliestOffset | Startup::LatestOffset | Startup::SpecificOffsets, Some(_)) => {
-                return Err(fault("'scan.startup.timestamp-millis' needs 'scan.startup.mode'='timestamp'".into()));
-            }
-            _ => {}
-        }
-        let topic = options.topic.clone().unwrap_or_else(|| table.to_owned());
-        let bounded = options.bounded == Bounded::LatestOffset || !env.run.unbounded;
-        Ok(LogSource { topic, options, offsets, log: env.log.clone(), bounded })
+        let starts = offsets("scan.startup.specific-offsets", &options.beginning.offsets)?;
+        let ends = offsets("scan.bounded.specific-offsets", &options.ending.offsets)?;
+        let topic = options.own.topic.clone().unwrap_or_else(|| table.to_owned());
+        let bounded = options.ending.mode != Bounded::Unbounded || !env.run.unbounded;
+        Ok(LogSource { topic, options, starts, ends, log: env.log.clone(), bounded })
     }
 
     /// A query over what is stored does not make topics; a pipeline does.
     fn topic(&self) -> Result<(Log, Topic)> {
         let log = self.log.open()?;
-        let topic = if self.bounded { log.topic(&self.topic)? } else { topic(&log, &self.topic, &self.options)? };
+        let topic = if self.bounded { log.topic(&self.topic)? } else { topic(&log, &self.topic, &self.options.own)? };
         Ok((log, topic))
     }
 
     /// Where the options say that reading of a partition begins.
     fn startup(&self, log: &Log, topic: &Topic, partition: u32) -> Result<i64> {
         let (start, end) = (topic.start_offset(partition)?, topic.end_offset(partition)?);
-        match (self.options.startup, self.options.startup_timestamp_ms) {
+        match (self.options.beginning.mode, self.options.beginning.timestamp_ms) {
             (Startup::LatestOffset, _) => Ok(end),
             (Startup::Timestamp, Some(ms)) => log.offset_at_time(topic, partition, ms.saturating_mul(1_000)),
-            (Startup::SpecificOffsets, _) => match self.offsets.get(&partition) {
+            (Startup::SpecificOffsets, _) => match self.starts.get(&partition) {
                 Some(wanted) if (start..=end).contains(wanted) => Ok(*wanted),
                 Some(wanted) => Err(Error::input(format!(
                     "topic '{}', partition {partition}: 'scan.startup.specific-offsets' names offset {wanted}, but there are {start} to {end}",
@@ -74,6 +65,18 @@ impl LogSource {
             },
             _ => Ok(start),
         }
+    }
+}
+
+impl LogSource {
+    /// Where a bounded reading of a partition ends: where it ends now at the latest.
+    fn ending(&self, log: &Log, topic: &Topic, partition: u32) -> Result<i64> {
+        let end = topic.end_offset(partition)?;
+        Ok(match (self.options.ending.mode, self.options.ending.timestamp_ms) {
+            (Bounded::Timestamp, Some(ms)) => log.offset_at_time(topic, partition, ms.saturating_mul(1_000))?.min(end),
+            (Bounded::SpecificOffsets, _) => self.ends.get(&partition).copied().unwrap_or(end).min(end),
+            _ => end,
+        })
     }
 }
 
@@ -93,7 +96,7 @@ impl Source for LogSource {
 
     async fn partitions(&self) -> Result<Vec<Partition>> {
         let (_, topic) = self.topic()?;
-        if let Some((partition, _)) = self.offsets.last_key_value().filter(|(p, _)| **p >= topic.partitions()) {
+        if let Some((partition, _)) = self.starts.last_key_value().filter(|(p, _)| **p >= topic.partitions()) {
             topic.start_offset(*partition)?;
         }
         Ok((0..topic.partitions()).map(|index| Partition { index, name: format!("{}[{index}]", self.topic) }).collect())
@@ -108,7 +111,7 @@ impl Source for LogSource {
                 stand
             }
             None => {
-                let end = if self.bounded { Some(topic.end_offset(partition.index)?) } else { None };
+                let end = if self.bounded { Some(self.ending(&log, &topic, partition.index)?) } else { None };
                 Stand { offset: self.startup(&log, &topic, partition.index)?, end }
             }
         };
@@ -140,21 +143,4 @@ impl Source for LogSource {
 fn stand(position: &Position) -> Result<Stand> {
     serde_json::from_value(position.0.clone())
         .map_err(|e| Error::corrupt(format!("{} is no position of a log reader", position.0)).because(e))
-}
-
-/// Reads `partition:0,offset:42;partition:1,offset:300`.
-fn parse_offsets(text: &str) -> std::result::Result<BTreeMap<u32, i64>, String> {
-    let one = |part: &str| -> Option<(u32, i64)> {
-        let (partition, offset) = part.trim().split_once(',')?;
-        let partition = partition.trim().strip_prefix("partition:")?.trim().parse().ok()?;
-        Some((partition, offset.trim().strip_prefix("offset:")?.trim().parse().ok()?))
-    };
-    let parts = text.split(';').filter(|part| !part.trim().is_empty());
-    parts
-        .map(|part| {
-            one(part).ok_or_else(|| {
-                format!("'scan.startup.specific-offsets': '{part}' does not read; expected 'partition:0,offset:42;partition:1,offset:300'")
-            })
-        })
-        .collect()
 }

@@ -106,6 +106,35 @@ async fn reading_begins_where_the_options_say() {
     assert!(told(&[("connector", "log"), ("format", "jsn")]).contains("did you mean 'json'?"));
 }
 
+#[tokio::test]
+async fn a_bounded_reading_ends_where_the_options_say() {
+    let (_dir, env) = environment(true);
+    put(&env.log.open().unwrap(), "t", 0, &["a", "b", "c"]);
+    let partition = Partition { index: 0, name: "t[0]".into() };
+    let ends: [(&[(&str, &str)], usize); 4] = [
+        (&[("scan.bounded.mode", "latest-offset")], 3),
+        (&[("scan.bounded.mode", "specific-offsets"), ("scan.bounded.specific-offsets", "partition:0,offset:2")], 2),
+        (&[("scan.bounded.mode", "specific-offsets"), ("scan.bounded.specific-offsets", "partition:0,offset:9")], 3),
+        (&[("scan.bounded.mode", "timestamp"), ("scan.bounded.timestamp-millis", "1")], 1),
+    ];
+    for (options, count) in ends {
+        let options: Vec<_> = [("connector", "log")].iter().chain(options).copied().collect();
+        let source = source_of(&options, &env).unwrap();
+        assert!(source.bounded());
+        let mut reader = source.open(&partition, None).await.unwrap();
+        let mut seen = 0;
+        while let Read::Chunk(chunk) = reader.read().await.unwrap() {
+            let Records::Framed(framed) = chunk.records else { panic!() };
+            seen += framed.offsets.len();
+        }
+        assert_eq!(seen, count, "{options:?}");
+    }
+    let told = source_of(&[("connector", "log"), ("scan.bounded.mode", "timestamp")], &env).unwrap_err().to_string();
+    assert_eq!(told, "connector 'log': 'scan.bounded.mode'='timestamp' needs 'scan.bounded.timestamp-millis'");
+    let told = source_of(&[("connector", "log"), ("scan.bounded.mod", "timestamp")], &env).unwrap_err().to_string();
+    assert_eq!(told, "connector 'log': unknown option 'scan.bounded.mod'; did you mean 'scan.bounded.mode'?");
+}
+
 #[test]
 fn rows_go_to_the_partition_of_their_key_and_are_seen_when_committed() {
     let (_dir, env) = environment(true);

@@ -35,9 +35,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 
-use self::options::RabbitOptions;
+use self::options::{RabbitOptions, TableOptions};
+use super::Sink;
 use super::registry::{ConfiguredSource, Environment, TableRequest};
-use super::{Sink, options as read};
 use crate::error::Result;
 use crate::format::FormatConfig;
 
@@ -47,7 +47,7 @@ pub const NAME: &str = "rabbitmq";
 /// The source of a table.
 pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<ConfiguredSource> {
     let format = take_format(&mut request.options)?;
-    let options: RabbitOptions = read::parse(NAME, &request.options)?;
+    let options = TableOptions::read(request.options)?;
     let source = source::RabbitSource::new(request.table, &options, env)?;
     Ok(ConfiguredSource { metadata: &records::METADATA, ..ConfiguredSource::new(Arc::new(source), format) })
 }
@@ -55,7 +55,7 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
 /// The sink of a table.
 pub fn sink(mut request: TableRequest<'_>, env: &Environment) -> Result<Arc<dyn Sink>> {
     let format = take_format(&mut request.options)?;
-    let options: RabbitOptions = read::parse(NAME, &request.options)?;
+    let options = TableOptions::read(request.options)?.own;
     let schema: SchemaRef = Arc::new(Schema::new(request.columns.to_vec()));
     Ok(Arc::new(sink::RabbitSink::new(request.table, &options, format, schema, env)?))
 }
@@ -70,7 +70,7 @@ fn broker_options(options: &BTreeMap<String, String>) -> Result<RabbitOptions> {
     let own = options.iter().filter(|(key, _)| key.as_str() != "connector").map(|(key, value)| (key.clone(), value.clone()));
     let mut own = own.collect();
     take_format(&mut own)?;
-    read::parse(NAME, &own)
+    Ok(TableOptions::read(own)?.own)
 }
 
 /// Takes the format and its options out of the table's options.

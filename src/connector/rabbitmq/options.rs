@@ -1,8 +1,32 @@
 //! Options of `rabbitmq`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// `'connector'='rabbitmq'`, beside `'format'` (`json` by default) and the format's own. A source names a `queue` or a
+use super::NAME;
+use crate::connector::options::Given;
+use crate::connector::reading::{Beginning, Takes};
+use crate::error::Result;
+
+/// Everything that a table says of its queues or exchange.
+#[derive(Debug, Clone)]
+pub struct TableOptions {
+    /// Of a stream: where reading begins.
+    pub beginning: Beginning<Startup>,
+    /// The rest.
+    pub own: RabbitOptions,
+}
+
+impl TableOptions {
+    /// Reads them.
+    pub fn read(options: BTreeMap<String, String>) -> Result<Self> {
+        let mut given = Given::new(NAME, options);
+        Ok(TableOptions { beginning: given.take()?, own: given.rest()? })
+    }
+}
+
+/// `'connector'='rabbitmq'`, beside `'format'` (`json` by default) and the format's own, and, of a stream, the options of
+/// where reading begins (`scan.startup.*`). A source names a `queue` or a
 /// `stream`, a sink an `exchange`; queues, exchanges and bindings are there already (`eagre topics apply` makes them).
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,19 +72,6 @@ pub struct RabbitOptions {
     #[serde(default)]
     pub prefetch: Option<u16>,
 
-    /// Of a stream: where reading begins when no checkpoint says otherwise.
-    #[serde(rename = "scan.startup.mode", default)]
-    pub startup: Startup,
-
-    /// With mode `timestamp`: milliseconds since 1970. Whole seconds count, and the stream hands out whole chunks: earlier
-    /// messages of the first chunk come along.
-    #[serde(rename = "scan.startup.timestamp-millis", default)]
-    pub startup_timestamp_ms: Option<i64>,
-
-    /// With mode `specific-offsets`: the offset of the first message to read.
-    #[serde(rename = "scan.startup.specific-offsets", default)]
-    pub startup_offset: Option<i64>,
-
     /// Of a stream: what happens when retention has removed messages that the checkpoint says are still to be read.
     #[serde(rename = "scan.on-gap", default)]
     pub on_gap: OnGap,
@@ -100,6 +111,17 @@ pub enum Startup {
     Timestamp,
     /// At an offset.
     SpecificOffsets,
+}
+
+impl Startup {
+    /// What the mode takes from the options beside it.
+    pub fn takes(self) -> Takes {
+        match self {
+            Startup::Timestamp => Takes::Timestamp,
+            Startup::SpecificOffsets => Takes::Offsets,
+            Startup::EarliestOffset | Startup::LatestOffset => Takes::Nothing,
+        }
+    }
 }
 
 /// What a gap in a stream does.

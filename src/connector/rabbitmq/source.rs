@@ -10,9 +10,10 @@ use super::away::Open;
 use super::connection::Broker;
 use super::consume::{Consuming, depth};
 use super::management::Management;
-use super::options::{OnGap, RabbitOptions, Startup};
+use super::options::{OnGap, Startup, TableOptions};
 use super::queue_reader::{QueuePosition, QueueReader};
 use super::stream_reader::{Attach, StreamPosition, StreamReader};
+use crate::connector::reading::Beginning;
 use crate::connector::registry::Environment;
 use crate::connector::trouble::Troubles;
 use crate::connector::{Partition, Position, Reader, Source};
@@ -56,11 +57,13 @@ impl std::fmt::Debug for RabbitSource {
 
 impl RabbitSource {
     /// The source of `table`.
-    pub fn new(table: &str, options: &RabbitOptions, env: &Environment) -> Result<Self> {
+    pub fn new(table: &str, options: &TableOptions, env: &Environment) -> Result<Self> {
         let fault = |text: String| Error::input(format!("connector '{NAME}': {text}"));
         if !env.run.unbounded {
             return Err(fault(format!("table '{table}' never ends, and a query reads what is stored: run a pipeline that reads it")));
         }
+        let start = startup(&options.beginning).map_err(fault)?;
+        let options = &options.own;
         for (option, given) in [
             ("exchange", options.exchange.is_some()),
             ("routing-key", options.routing_key.is_some()),
@@ -70,7 +73,6 @@ impl RabbitSource {
                 return Err(fault(format!("option '{option}' is a sink's, and table '{table}' is read")));
             }
         }
-        let start = startup(options).map_err(fault)?;
         let (names, kind) = match (&options.queue, &options.stream) {
             (Some(queues), None) if start == Attach::First => (queues, SourceKind::Queues),
             (Some(_), None) => return Err(fault("'scan.startup.…' is for a 'stream': a queue is read from its head".into())),
@@ -187,20 +189,20 @@ impl Source for RabbitSource {
 }
 
 /// Where the options say that reading a stream begins.
-fn startup(options: &RabbitOptions) -> Result<Attach, String> {
-    let needs = |mode: &str, option: &str| Err(format!("'scan.startup.mode'='{mode}' needs '{option}'"));
-    let only = |mode: &str, option: &str| Err(format!("'{option}' needs 'scan.startup.mode'='{mode}'"));
-    match (options.startup, options.startup_timestamp_ms, options.startup_offset) {
-        (Startup::Timestamp, Some(ms), None) => match u64::try_from(ms.div_euclid(1_000)) {
-            Ok(seconds) => Ok(Attach::Time(seconds)),
-            Err(_) => Err(format!("'scan.startup.timestamp-millis': {ms} is before 1970")),
-        },
-        (Startup::Timestamp, None, _) => needs("timestamp", "scan.startup.timestamp-millis"),
-        (Startup::SpecificOffsets, None, Some(offset)) => Ok(Attach::Offset(offset)),
-        (Startup::SpecificOffsets, _, None) => needs("specific-offsets", "scan.startup.specific-offsets"),
-        (_, Some(_), _) => only("timestamp", "scan.startup.timestamp-millis"),
-        (_, _, Some(_)) => only("specific-offsets", "scan.startup.specific-offsets"),
-        (Startup::EarliestOffset, None, None) => Ok(Attach::First),
-        (Startup::LatestOffset, None, None) => Ok(Attach::Next),
-    }
+fn startup(beginning: &Beginning<Startup>) -> Result<Attach, String> {
+    beginning.check(beginning.mode.takes())?;
+    Ok(match beginning.mode {
+        Startup::EarliestOffset => Attach::First,
+        Startup::LatestOffset => Attach::Next,
+        Startup::Timestamp => {
+            let ms = beginning.timestamp_ms.unwrap_or_default();
+            let seconds = u64::try_from(ms.div_euclid(1_000));
+            Attach::Time(seconds.map_err(|_| format!("'scan.startup.timestamp-millis': {ms} is before 1970"))?)
+        }
+        Startup::SpecificOffsets => {
+            let text = beginning.offsets.as_deref().unwrap_or_default();
+            let offset = text.trim().parse().map_err(|_| format!("option 'scan.startup.specific-offsets': '{text}' is not a whole number"));
+            Attach::Offset(offset?)
+        }
+    })
 }
