@@ -162,7 +162,7 @@ impl Aggregated {
         }
         // An event before that has left the window counts as none.
         let held = window.held && !window.events.is_empty();
-        window.events.push_back((time, shared.kept.keep(row, time)));
+        window.events.push_back((time, shared.kept.keep(row)));
         self.events += 1;
         window.held = holds;
         if holds && (self.each || !held) {
@@ -310,16 +310,18 @@ impl Executor for Aggregated {
         Ok(())
     }
 
-    fn on_timer(&mut self, slot: u32, now: i64, shared: &mut Shared<'_>) -> Result<()> {
+    fn on_timers(&mut self, timers: &[Timer], now: i64, shared: &mut Shared<'_>) -> Result<()> {
         let start = now.saturating_sub(self.over);
-        let last = self.keys.get(&slot).and_then(|window| window.events.back()).map(|(time, _)| *time);
-        if let Some(last) = last.filter(|last| *last > start) {
-            shared.timers.set(Timer { at: last.saturating_add(self.over), rule: self.rule, slot });
-        } else if let Some(window) = self.keys.remove(&slot) {
-            self.events -= window.events.len();
-            window.events.iter().for_each(|(_, event)| shared.kept.release(*event));
-            self.bound.iter_mut().for_each(|bound| bound.forget_before(slot, i64::MAX));
-            shared.release(slot);
+        for Timer { slot, .. } in timers.iter().copied() {
+            let last = self.keys.get(&slot).and_then(|window| window.events.back()).map(|(time, _)| *time);
+            if let Some(last) = last.filter(|last| *last > start) {
+                shared.timers.set(Timer { at: last.saturating_add(self.over), rule: self.rule, slot });
+            } else if let Some(window) = self.keys.remove(&slot) {
+                self.events -= window.events.len();
+                window.events.iter().for_each(|(_, event)| shared.kept.release(*event));
+                self.bound.iter_mut().for_each(|bound| bound.forget_before(slot, i64::MAX));
+                shared.release(slot);
+            }
         }
         Ok(())
     }

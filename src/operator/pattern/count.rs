@@ -5,11 +5,13 @@
 //!  more than 2 in 10:    1 · 4 · 9 ──▶ fires (queue 1 4 9: 9 - 1 < 10)    11 (4 9 11): still holds, silent    25: no more
 //! ```
 
+use std::hint::black_box;
+
 use crate::error::{Error, Result};
 use crate::operator::pattern::by_key::ByKey;
 use crate::operator::pattern::conditions::{ConditionId, Conditions};
 use crate::operator::pattern::executor::{Executor, Found, Loaded, Rows, Saved, Shared, What};
-use crate::operator::pattern::kept_rows::NO_ROW;
+use crate::operator::pattern::kept_rows::{KeptRows, NO_ROW};
 use crate::operator::pattern::queue::{Queue, Queues};
 use crate::operator::pattern::row_set::RowSet;
 use crate::operator::pattern::spec::{Compare, CountRule, Rule};
@@ -17,6 +19,9 @@ use crate::operator::pattern::timers::Timer;
 
 /// Version of the saved form.
 const VERSION: i64 = 1;
+
+/// So many windows are read ahead: they fit into the nearest cache.
+const AHEAD: usize = 64;
 
 /// The events of a key that may still matter: when each was, and the event if it is wanted.
 #[derive(Debug, Default)]
@@ -40,6 +45,8 @@ pub(super) struct Counts {
     wants_events: bool,
     windows: ByKey<Window>,
     events: Queues,
+    /// The rows at hand that count: empty between batches, so that no list is made anew for each.
+    counted: Vec<u32>,
 }
 
 impl Counts {
@@ -64,6 +71,7 @@ impl Counts {
             wants_events: !rule.emit.bindings.is_empty(),
             windows: ByKey::new(),
             events: Queues::default(),
+            counted: Vec::new(),
         })
     }
 
@@ -76,9 +84,21 @@ impl Counts {
         })
     }
 
-    fn on_row(&mut self, row: u32, rows: &Rows<'_>, shared: &mut Shared<'_>) {
-        let (slot, time) = (rows.slots[row as usize], rows.times[row as usize]);
-        let place = self.window(slot, time.saturating_add(self.over), shared);
+    /// Reads what will be needed of these windows. One after the other would wait for memory at every step; here all of
+    /// them wait together.
+    fn read_ahead(&self, places: &[usize], kept: &KeptRows) {
+        let ends = |place: &usize| {
+            let queue = &self.windows.at(*place).events;
+            let ((first, event), (last, _)) = self.events.first(queue).zip(self.events.last(queue))?;
+            Some((first ^ last, event))
+        };
+        let cells = places.iter().filter_map(ends).fold(0, |seen, (times, _)| seen ^ times);
+        let events = places.iter().filter_map(ends).fold(0, |seen, (_, event)| seen ^ kept.touch(event));
+        black_box((cells, events));
+    }
+
+    fn on_row(&mut self, row: u32, place: usize, rows: &Rows<'_>, shared: &mut Shared<'_>) {
+        let time = rows.times[row as usize];
         let window = self.windows.at_mut(place);
         // An event before that has left the window counts as none.
         let start = time.saturating_sub(self.over);
@@ -92,7 +112,7 @@ impl Counts {
                 shared.kept.release(event);
             }
         }
-        let event = if self.wants_events { shared.kept.keep(row, time) } else { NO_ROW };
+        let event = if self.wants_events { shared.kept.keep(row) } else { NO_ROW };
         self.events.push(&mut window.events, (time, event));
         let count = window.events.len() as u64;
         let holds = match self.compare {
@@ -110,7 +130,7 @@ impl Counts {
             taken.iter().for_each(|(_, event)| shared.kept.hold(*event));
             taken
         } else {
-            vec![(0, shared.kept.keep(row, time))]
+            vec![(0, shared.kept.keep(row))]
         };
         shared.found.push(Found { rule: self.rule, what: What::Match, time, taken });
     }
@@ -118,22 +138,38 @@ impl Counts {
 
 impl Executor for Counts {
     fn on_rows(&mut self, rows: &Rows<'_>, shared: &mut Shared<'_>) -> Result<()> {
-        let total = rows.slots.len();
-        match self.when.map(|id| &rows.sets[id]) {
-            None => RowSet::All.for_each(total, |row| self.on_row(row, rows, shared)),
-            Some(set) => set.for_each(total, |row| self.on_row(row, rows, shared)),
+        let mut counted = std::mem::take(&mut self.counted);
+        counted.clear();
+        self.when.map_or(&RowSet::All, |id| &rows.sets[id]).for_each(rows.slots.len(), |row| counted.push(row));
+        let mut places = Vec::with_capacity(AHEAD.min(counted.len()));
+        for some in counted.chunks(AHEAD) {
+            places.clear();
+            for row in some {
+                let at = rows.times[*row as usize].saturating_add(self.over);
+                places.push(self.window(rows.slots[*row as usize], at, shared));
+            }
+            self.read_ahead(&places, shared.kept);
+            for (row, place) in some.iter().zip(&places) {
+                self.on_row(*row, *place, rows, shared);
+            }
         }
+        self.counted = counted;
         Ok(())
     }
 
-    fn on_timer(&mut self, slot: u32, now: i64, shared: &mut Shared<'_>) -> Result<()> {
-        let Some(place) = self.windows.find(slot) else { return Ok(()) };
+    fn on_timers(&mut self, timers: &[Timer], now: i64, shared: &mut Shared<'_>) -> Result<()> {
         let start = now.saturating_sub(self.over);
-        match self.events.last(&self.windows.at(place).events) {
-            Some((last, _)) if last > start => {
-                shared.timers.set(Timer { at: last.saturating_add(self.over), rule: self.rule, slot });
-            }
-            _ => {
+        for some in timers.chunks(AHEAD) {
+            let places: Vec<usize> = some.iter().filter_map(|timer| self.windows.find(timer.slot)).collect();
+            self.read_ahead(&places, shared.kept);
+            for slot in some.iter().map(|timer| timer.slot) {
+                let Some(place) = self.windows.find(slot) else { continue };
+                if let Some((last, _)) = self.events.last(&self.windows.at(place).events)
+                    && last > start
+                {
+                    shared.timers.set(Timer { at: last.saturating_add(self.over), rule: self.rule, slot });
+                    continue;
+                }
                 let mut window = self.windows.remove(place);
                 while let Some((_, event)) = self.events.pop(&mut window.events) {
                     if event != NO_ROW {

@@ -10,7 +10,7 @@ use crate::operator::pattern::bind::Taken;
 use crate::operator::pattern::holders::Holders;
 use crate::operator::pattern::kept_rows::{Handle, KeptRows};
 use crate::operator::pattern::row_set::RowSet;
-use crate::operator::pattern::timers::Timers;
+use crate::operator::pattern::timers::{Timer, Timers};
 
 /// Rows in the order in which they are looked at, and what is known of them.
 pub(super) struct Rows<'a> {
@@ -19,7 +19,7 @@ pub(super) struct Rows<'a> {
     pub(super) times: &'a [i64],
     /// Slot of the key.
     pub(super) slots: &'a [u32],
-    /// Number of the event among those of its key, from 1.
+    /// Number of the event among those of its key, from 1; none where no executor asks for them.
     pub(super) numbers: &'a [u64],
     /// Per condition of the operator: the rows it holds for.
     pub(super) sets: &'a [RowSet],
@@ -99,8 +99,13 @@ pub(super) trait Executor: Send {
     /// Rows in order.
     fn on_rows(&mut self, rows: &Rows<'_>, shared: &mut Shared<'_>) -> Result<()>;
 
-    /// Event time has come to `now`: what the key of `slot` waits for may be due.
-    fn on_timer(&mut self, slot: u32, now: i64, shared: &mut Shared<'_>) -> Result<()>;
+    /// Event time has come to `now`: what the keys of these timers wait for may be due.
+    fn on_timers(&mut self, timers: &[Timer], now: i64, shared: &mut Shared<'_>) -> Result<()>;
+
+    /// Does it look at [`Rows::numbers`]?
+    fn asks_for_numbers(&self) -> bool {
+        false
+    }
 
     /// No event will come any more.
     fn at_end(&mut self, _shared: &mut Shared<'_>) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The events that runs and windows hold on to: each once, as a place in a kept Arrow batch.
 //!
 //! ```text
-//!  handle ──▶ (batch, row), time, holders          batches: [ ▒▒█▒▒▒ ] [ █▒ ] …   █ held
+//!  handle ──▶ (batch, row), holders          batches: [ ▒▒█▒▒▒ ] [ █▒ ] …   █ held
 //! ```
 //! A batch goes with its last held row; when few rows of the batches are held, the held ones are gathered into a new one.
 
@@ -28,7 +28,6 @@ struct Kept {
     batch: u32,
     row: u32,
     holders: u32,
-    time: i64,
 }
 
 #[derive(Debug)]
@@ -91,7 +90,7 @@ impl KeptRows {
     }
 
     /// Keeps a row of the batch at hand, once however often it is asked for; the caller holds it.
-    pub(super) fn keep(&mut self, row: u32, time: i64) -> Handle {
+    pub(super) fn keep(&mut self, row: u32) -> Handle {
         let known = self.handles[row as usize];
         if known != NO_ROW {
             self.hold(known);
@@ -102,7 +101,7 @@ impl KeptRows {
             piece.held += 1;
         }
         self.held += 1;
-        let kept = Kept { batch, row, holders: 1, time };
+        let kept = Kept { batch, row, holders: 1 };
         let handle = match self.free.pop() {
             Some(handle) => {
                 self.kept[handle as usize] = kept;
@@ -204,9 +203,9 @@ impl KeptRows {
         batches + self.kept.len() * size_of::<Kept>()
     }
 
-    /// When the event was.
-    pub(super) fn time(&self, handle: Handle) -> i64 {
-        self.kept[handle as usize].time
+    /// Some number from what is known of an event: to be read ahead of its use.
+    pub(super) fn touch(&self, handle: Handle) -> u32 {
+        self.kept.get(handle as usize).map_or(0, |kept| kept.holders)
     }
 
     /// The events' rows; [`NO_ROW`] gives NULLs.
@@ -266,8 +265,8 @@ mod tests {
             let rows = Int64Array::from_iter_values(batch * 2_000..(batch + 1) * 2_000);
             kept.begin(&RecordBatch::try_new(schema.clone(), vec![Arc::new(rows)]).unwrap());
             for row in (0..2_000).step_by(97) {
-                let handle = kept.keep(row, i64::from(row));
-                assert_eq!(kept.keep(row, 0), handle, "kept once");
+                let handle = kept.keep(row);
+                assert_eq!(kept.keep(row), handle, "kept once");
                 kept.release(handle);
                 held.push((handle, batch * 2_000 + i64::from(row)));
             }

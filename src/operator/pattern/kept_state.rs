@@ -16,6 +16,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 
 use crate::error::Result;
+use crate::operator::event_time::micros;
 use crate::operator::pattern::PatternSpec;
 use crate::operator::pattern::bind::int64s;
 use crate::operator::pattern::executor::{Loaded, Outcome, Saved, SavedEvents};
@@ -198,8 +199,9 @@ impl Patterns {
         columns.extend([Arc::new(StringViewArray::from_iter_values(rules)) as ArrayRef, int64s(of.counts), Arc::new(list)]);
         let states = RecordBatch::try_new(self.tables.states.schema().clone(), columns)?;
         let mut columns = self.index.keys(&of.event_slots)?;
-        columns.extend([int64s(of.numbers), int64s(of.events.iter().map(|handle| self.kept.time(*handle)))]);
-        columns.extend(self.kept.gather(&of.events)?.columns().iter().cloned());
+        let events = self.kept.gather(&of.events)?;
+        columns.extend([int64s(of.numbers), Arc::new(micros(events.column(self.time))?)]);
+        columns.extend(events.columns().iter().cloned());
         Ok((states, RecordBatch::try_new(self.tables.events.schema().clone(), columns)?))
     }
 
@@ -235,11 +237,10 @@ impl Patterns {
         for (_, block) in events.blocks() {
             let slots = self.intern(&block.rows)?;
             let number = block.rows.column(keys).as_primitive::<Int64Type>();
-            let times = block.rows.column(keys + 1).as_primitive::<Int64Type>();
             let rows = RecordBatch::try_new(self.input_nullable(), block.rows.columns()[keys + EVENT_COLUMNS..].to_vec())?;
             self.kept.begin(&rows);
             for (row, slot) in slots.iter().enumerate() {
-                let handle = self.kept.keep(row as u32, times.value(row));
+                let handle = self.kept.keep(row as u32);
                 known.insert((*slot, number.value(row)), handle);
             }
             self.kept.end()?;
@@ -284,13 +285,15 @@ impl Patterns {
 /// Gives restored rows the columns of today's schema, each by its name: rules that have come since read others.
 pub(super) fn columns_by_name(table: BlockTable) -> Result<BlockTable> {
     for (id, block) in table.blocks() {
-        if block.rows.schema_ref().fields() == table.schema().fields() {
+        let known = block.rows.schema_ref().fields();
+        if known == table.schema().fields() {
             continue;
         }
         let rows = block.rows.num_rows();
-        let columns = table.schema().fields().iter().map(|field| match block.rows.column_by_name(field.name()) {
-            Some(column) if column.data_type() == field.data_type() => column.clone(),
-            _ => new_null_array(field.data_type(), rows),
+        let columns = table.schema().fields().iter().map(|field| {
+            // A column of the events may be called as one of the table's own is, which has another type.
+            let same = known.iter().position(|other| other.name() == field.name() && other.data_type() == field.data_type());
+            same.map_or_else(|| new_null_array(field.data_type(), rows), |at| block.rows.column(at).clone())
         });
         let rows = RecordBatch::try_new(table.schema().clone(), columns.collect())?;
         table.remove(id);

@@ -44,7 +44,7 @@ pub(super) struct Patterns {
     pub(super) input: SchemaRef,
     schema: SchemaRef,
     pub(super) keys: Vec<usize>,
-    time: usize,
+    pub(super) time: usize,
     then_by: Vec<(usize, SortOptions)>,
     order: Order,
     mark: KeptMark,
@@ -52,8 +52,9 @@ pub(super) struct Patterns {
     pub(super) index: KeyIndex,
     conditions: Conditions,
     pub(super) rules: Vec<Running>,
-    /// By slot: how many events the key has had while it had state.
+    /// By slot: how many events the key has had while it had state; not counted where nobody asks.
     pub(super) numbers: Vec<u64>,
+    numbered: bool,
     pub(super) holders: Holders,
     pub(super) kept: KeptRows,
     pub(super) timers: Timers,
@@ -75,6 +76,7 @@ impl Patterns {
         for (number, rule) in spec.rules.iter().enumerate() {
             rules.push(running(number as u32, rule, spec, &mut conditions)?);
         }
+        let numbered = rules.iter().any(|rule| rule.executor.asks_for_numbers());
         let mut patterns = Patterns {
             input: spec.input.clone(),
             schema: spec.schema.clone(),
@@ -88,6 +90,7 @@ impl Patterns {
             conditions,
             rules,
             numbers: Vec::new(),
+            numbered,
             holders: Holders::default(),
             kept: KeptRows::new(&spec.input),
             timers: Timers::new(),
@@ -112,11 +115,13 @@ impl Patterns {
         let mut slots = Vec::new();
         self.index.intern(&keys, batch.num_rows(), &mut slots)?;
         self.grow();
-        let mut numbers = Vec::with_capacity(slots.len());
-        for slot in &slots {
-            let number = &mut self.numbers[*slot as usize];
-            *number += 1;
-            numbers.push(*number);
+        let mut numbers = Vec::new();
+        if self.numbered {
+            numbers.extend(slots.iter().map(|slot| {
+                let number = &mut self.numbers[*slot as usize];
+                *number += 1;
+                *number
+            }));
         }
         self.kept.begin(batch);
         let rows = Rows { batch, times, slots: &slots, numbers: &numbers, sets: &sets };
@@ -154,9 +159,11 @@ impl Patterns {
             if due.is_empty() {
                 break;
             }
-            for timer in due {
+            for of_rule in due.chunk_by(|a, b| a.rule == b.rule) {
                 let mut shared = outcome.shared(&mut self.kept, &mut self.timers, &mut self.holders);
-                self.rules[timer.rule as usize].executor.on_timer(timer.slot, now, &mut shared)?;
+                self.rules[of_rule[0].rule as usize].executor.on_timers(of_rule, now, &mut shared)?;
+            }
+            for timer in due {
                 self.holders.touch(timer.slot);
                 slots.push(timer.slot);
             }

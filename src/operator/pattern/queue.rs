@@ -86,7 +86,7 @@ impl Queues {
 
     /// The oldest event.
     pub(super) fn first(&self, queue: &Queue) -> Option<(i64, Handle)> {
-        self.iter(queue).next()
+        (queue.len > 0).then(|| &self.cells[queue.first as usize]).map(|cell| (cell.time, cell.event))
     }
 
     /// The newest event.

@@ -460,7 +460,7 @@ impl Executor for RowMatches {
                     fits |= u64::from(rows.sets[*id].contains(row as u32)) << label;
                 }
             }
-            let event = shared.kept.keep(row as u32, time);
+            let event = shared.kept.keep(row as u32);
             self.partitions.entry(*slot).or_default().rows.push_back(PartitionRow { event, time, fits, known });
             slots.push(*slot);
         }
@@ -470,11 +470,14 @@ impl Executor for RowMatches {
         self.look(&slots, now, shared)
     }
 
-    fn on_timer(&mut self, slot: u32, now: i64, shared: &mut Shared<'_>) -> Result<()> {
-        if let Some(partition) = self.partitions.get_mut(&slot) {
-            partition.armed = None;
+    fn on_timers(&mut self, timers: &[Timer], now: i64, shared: &mut Shared<'_>) -> Result<()> {
+        for timer in timers {
+            if let Some(partition) = self.partitions.get_mut(&timer.slot) {
+                partition.armed = None;
+            }
+            self.look(&[timer.slot], now, shared)?;
         }
-        self.look(&[slot], now, shared)
+        Ok(())
     }
 
     /// What is still open is decided.

@@ -26,6 +26,7 @@ use crate::operator::pattern::executor::{Executor, Found, Loaded, Rows, Saved, S
 use crate::operator::pattern::row_set::any_of;
 use crate::operator::pattern::sequence::{Sequence, Skip, SkipTo, Start};
 use crate::operator::pattern::spec::{Bounds, OnTimeout, Order, Rule};
+use crate::operator::pattern::timers::Timer;
 
 /// "Never".
 const NEVER: i64 = i64::MAX;
@@ -276,7 +277,7 @@ impl Runs {
                     }
                     Action::Take(_, gap) if gap.is_some_and(|gap| time.saturating_sub(run.last) >= gap) => {}
                     Action::Take(label, _) => {
-                        let node = self.buffer.add(run.node, shared.kept.keep(row, time), number, *label);
+                        let node = self.buffer.add(run.node, shared.kept.keep(row), number, *label);
                         if self.automaton.is_done(*to, &holds) {
                             self.buffer.hold(node);
                             done.push_back(Done { node, start: run.start });
@@ -307,7 +308,7 @@ impl Runs {
             self.automaton.moves(self.automaton.start, &holds, &mut moves);
             for (action, to) in &moves {
                 let Action::Take(label, _) = action else { continue };
-                let node = self.buffer.add(ROOT, shared.kept.keep(row, time), number, *label);
+                let node = self.buffer.add(ROOT, shared.kept.keep(row), number, *label);
                 if self.automaton.is_done(*to, &holds) {
                     self.buffer.hold(node);
                     done.push_back(Done { node, start: number });
@@ -473,8 +474,12 @@ impl Executor for Runs {
         Ok(())
     }
 
-    fn on_timer(&mut self, slot: u32, now: i64, shared: &mut Shared<'_>) -> Result<()> {
-        self.expire(slot, now, shared)
+    fn on_timers(&mut self, timers: &[Timer], now: i64, shared: &mut Shared<'_>) -> Result<()> {
+        timers.iter().try_for_each(|timer| self.expire(timer.slot, now, shared))
+    }
+
+    fn asks_for_numbers(&self) -> bool {
+        true
     }
 
     fn bytes(&self) -> usize {
