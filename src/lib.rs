@@ -60,7 +60,7 @@
 //! ## A pipeline in a program
 //!
 //! ```
-//! use eagre::dataflow::pipeline::Restore;
+//! use eagre::dataflow::settings::Restore;
 //! use eagre::engine::Engine;
 //! use eagre::project::{Project, SqlText};
 //!

@@ -22,7 +22,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use eagre::dataflow::pipeline::Restore;
+use eagre::dataflow::settings::Restore;
 use eagre::engine::Engine;
 use eagre::error::Place;
 use eagre::project::{Origin, Project, SqlText};

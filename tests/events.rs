@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use arrow::array::AsArray;
-use eagre::dataflow::pipeline::Restore;
+use eagre::dataflow::settings::Restore;
 use eagre::engine::Engine;
 use eagre::error::Error;
 use eagre::event::{Validity, judge};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use eagre::dataflow::pipeline::Restore;
+use eagre::dataflow::settings::Restore;
 use eagre::engine::Engine;
 use eagre::error::Place;
 use eagre::log::{Batch, Record};

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use eagre::dataflow::pipeline::Restore;
+use eagre::dataflow::settings::Restore;
 use eagre::engine::Engine;
 use eagre::error::Place;
 use eagre::project::{Origin, Project, SqlText};

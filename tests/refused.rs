@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, UInt32Type};
 use eagre::dataflow::coordinator::Ended;
-use eagre::dataflow::pipeline::Restore;
+use eagre::dataflow::settings::Restore;
 use eagre::engine::{Engine, Running};
 use eagre::error::{Error, Kind, Place};
 use eagre::project::{Origin, Project, SqlText};

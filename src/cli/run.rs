@@ -14,7 +14,7 @@ use super::rule_watch::RuleWatch;
 use crate::connector::print;
 use crate::dataflow::coordinator::Ended;
 use crate::dataflow::graph::NodeKind;
-use crate::dataflow::pipeline::Restore;
+use crate::dataflow::settings::Restore;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Place, Result};
 use crate::project::{Origin, Project, RuleFile};

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use super::{History, Partition, Position, Read, Reader, Source};
 use crate::error::{Error, Result};
 use crate::format::{Chunk, Records};
-use crate::time::MICROS_PER_SECOND;
+use crate::time::{MICROS_PER_SECOND, now_micros};
 
 /// Most rows of a batch.
 const BATCH_ROWS: u64 = 8192;
@@ -228,10 +228,6 @@ pub fn parse_start_time(text: &str) -> Result<i64> {
     let time =
         time.ok_or_else(|| Error::input(format!("'start-time'='{text}' is no timestamp; expected one like '2024-01-01 00:00:00'")))?;
     Ok(time.and_utc().timestamp_micros())
-}
-
-fn now_micros() -> i64 {
-    chrono::Utc::now().timestamp_micros()
 }
 
 #[cfg(test)]

@@ -15,14 +15,13 @@ use crate::connector::{Prepared, Writer};
 use crate::dataflow::dead_letter::{DeadLetter, DeadLetterWriter};
 use crate::dataflow::graph::NodeId;
 use crate::dataflow::message::{ArrivedMicros, Barrier, Message};
-use crate::dataflow::scan::now_micros;
 use crate::dataflow::state_limit::{Measuring, Share, StateLimit};
 use crate::error::{Place, Result};
 use crate::metrics::{Counter, Gauge, Latency, Metrics, Reason};
 use crate::operator::expressions::OnExpressionError;
 use crate::operator::{Operator, Output, Refused};
 use crate::state::{Block, BlockId, BlockTable, StateHandles};
-use crate::time::{Watermark, WatermarkMerge};
+use crate::time::{Watermark, WatermarkMerge, now_micros};
 
 /// What a node of a chain does.
 pub enum Work {

@@ -22,9 +22,7 @@ use crate::connector::transaction::TransactionGroup;
 use crate::connector::{Prepared, Sink};
 use crate::dataflow::chain::{Report, TableState};
 use crate::dataflow::graph::NodeId;
-use crate::dataflow::message::Barrier;
-use crate::dataflow::scan::now_micros;
-use crate::dataflow::source_task::{Command, SourceReport};
+use crate::dataflow::message::{Barrier, Command, SourceReport};
 use crate::dataflow::state_limit::StateLimit;
 use crate::dataflow::task::{TaskEvent, TaskId};
 use crate::error::{Error, Kind, Place, Result};
@@ -32,6 +30,7 @@ use crate::fault::{Point, reach};
 use crate::metrics::Metrics;
 use crate::state::Checkpoints;
 use crate::state::manifest::{Manifest, OperatorEntry, SinkEntry, SourceEntry, TableEntry, TransactionEntry, VERSION};
+use crate::time::now_micros;
 
 /// How long the cause of a broken channel is waited for: the task that failed speaks a moment after its channels close.
 const CAUSE_WAIT: Duration = Duration::from_secs(2);

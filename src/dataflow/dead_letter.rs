@@ -15,12 +15,12 @@ use futures::future::BoxFuture;
 use crate::connector::{Prepared, Writer};
 use crate::dataflow::graph::{Graph, NodeId, NodeKind};
 use crate::dataflow::message::Barrier;
-use crate::dataflow::scan::now_micros;
 use crate::error::{Error, Result};
 use crate::format::{Beside, headers_text};
 use crate::metrics::Reason;
 use crate::operator::Refused;
 use crate::state::{Block, StateHandles};
+use crate::time::now_micros;
 
 /// Letters kept back before they are written as one batch.
 const BATCH: usize = 1024;

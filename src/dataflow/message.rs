@@ -1,7 +1,9 @@
-//! What travels between tasks.
+//! What travels between tasks, and between the coordinator and sources.
 
 use arrow::array::RecordBatch;
 
+use crate::connector::{Partition, Position};
+use crate::dataflow::parking::Parking;
 use crate::time::Watermark;
 
 /// A barrier: everything before it belongs to the cut, nothing after it.
@@ -29,4 +31,34 @@ pub enum Message {
     Idle,
     /// The sender has ended (after a final `Watermark::MAX`).
     End,
+}
+
+/// What the coordinator asks of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Send this barrier on.
+    Barrier(Barrier),
+    /// Send this barrier on and read no more: the pipeline stops behind it.
+    Stop(Barrier),
+    /// The checkpoint of this epoch is confirmed.
+    Confirmed(u64),
+}
+
+/// Where a partition stands at a barrier.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct SourceReport {
+    /// The source's node.
+    #[serde(skip)]
+    pub node: usize,
+    /// The partition.
+    pub partition: Partition,
+    /// Where reading goes on; `None` = nothing was read yet.
+    pub position: Option<Position>,
+    /// The partition's watermark.
+    pub watermark: Watermark,
+    /// It has been read to its end.
+    pub ended: bool,
+    /// Which of its records wait in the dead letters for others of their key.
+    #[serde(default, skip_serializing_if = "Parking::is_empty")]
+    pub parking: Parking,
 }

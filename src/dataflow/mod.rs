@@ -24,6 +24,7 @@ pub mod pipeline;
 pub mod replayed;
 pub mod restored;
 pub mod scan;
+pub mod settings;
 pub mod source_task;
 pub mod state_limit;
 pub mod task;

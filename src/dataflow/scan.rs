@@ -336,11 +336,6 @@ pub fn pieces(times: &Times, start: i64, per_row: bool) -> Vec<(usize, usize, i6
     pieces
 }
 
-/// `Duration`-free clock reading in microseconds since 1970.
-pub fn now_micros() -> i64 {
-    chrono::Utc::now().timestamp_micros()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

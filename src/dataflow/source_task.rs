@@ -19,46 +19,16 @@ use crate::dataflow::align::Pace;
 use crate::dataflow::chain::Chain;
 use crate::dataflow::dead_letter::DeadLetter;
 use crate::dataflow::graph::{OnError, SourceNode, WatermarkExpr};
-use crate::dataflow::message::{Barrier, Message};
+use crate::dataflow::message::{Barrier, Command, Message, SourceReport};
 use crate::dataflow::parking::{Parking, Verdict};
-use crate::dataflow::scan::{KeptRecords, RefusedRecord, Scanned, now_micros, pieces, scan};
+use crate::dataflow::scan::{KeptRecords, RefusedRecord, Scanned, pieces, scan};
 use crate::dataflow::state_limit::StateLimit;
 use crate::dataflow::task::{Outlets, TaskEvent, TaskId, tell};
 use crate::error::{Error, Kind, Place, Result};
 use crate::format::{Chunk, Records};
 use crate::metrics::{Counter, Gauge, Metrics, Reason};
 use crate::operator::expressions::OnExpressionError;
-use crate::time::{MICROS_PER_MILLI, Watermark};
-
-/// What the coordinator asks of a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
-    /// Send this barrier on.
-    Barrier(Barrier),
-    /// Send this barrier on and read no more: the pipeline stops behind it.
-    Stop(Barrier),
-    /// The checkpoint of this epoch is confirmed.
-    Confirmed(u64),
-}
-
-/// Where a partition stands at a barrier.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct SourceReport {
-    /// The source's node.
-    #[serde(skip)]
-    pub node: usize,
-    /// The partition.
-    pub partition: Partition,
-    /// Where reading goes on; `None` = nothing was read yet.
-    pub position: Option<Position>,
-    /// The partition's watermark.
-    pub watermark: Watermark,
-    /// It has been read to its end.
-    pub ended: bool,
-    /// Which of its records wait in the dead letters for others of their key.
-    #[serde(default, skip_serializing_if = "Parking::is_empty")]
-    pub parking: Parking,
-}
+use crate::time::{MICROS_PER_MILLI, Watermark, now_micros};
 
 /// Everything a source task works with.
 pub struct SourceTask {

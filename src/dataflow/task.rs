@@ -7,8 +7,7 @@ use tokio::sync::mpsc;
 use crate::dataflow::chain::{Chain, Report};
 use crate::dataflow::channel::{Arrival, Closed, FanIn, Sender};
 use crate::dataflow::layout::Route;
-use crate::dataflow::message::{Barrier, Message};
-use crate::dataflow::source_task::SourceReport;
+use crate::dataflow::message::{Barrier, Message, SourceReport};
 use crate::error::{Error, Result};
 use crate::state::Sharder;
 

@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 
 use super::coordinator::Ended;
 use super::graph::*;
-use super::pipeline::{Pipeline, Restore, Settings, Stopper};
+use super::pipeline::Pipeline;
+use super::settings::{Restore, Settings, Stopper};
 use super::state_limit::OnStateLimit;
 use crate::connector::*;
 use crate::error::{Error, Result};

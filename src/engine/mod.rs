@@ -23,7 +23,8 @@ use crate::connector::feed::Feed;
 use crate::connector::registry::Environment;
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::live::{LiveSink, publisher};
-use crate::dataflow::pipeline::{self, Restore, Stopper};
+use crate::dataflow::pipeline;
+use crate::dataflow::settings::{self, Restore, Stopper};
 use crate::error::{Error, Place, Result, did_you_mean};
 use crate::metrics::Metrics;
 use crate::project::{Project, RuleFile, SETTINGS_FILE, Settings};
@@ -150,7 +151,7 @@ impl Engine {
         if self.graph.nodes.is_empty() {
             return Err(Error::input("there is nothing to run: no INSERT INTO and no CREATE MATERIALIZED VIEW"));
         }
-        let settings = pipeline::Settings {
+        let settings = settings::Settings {
             pipeline: self.name.clone(),
             parallelism: parallelism.min(SHARDS),
             checkpoint_interval: Duration::from_micros(self.settings.checkpoint_interval_micros as u64),

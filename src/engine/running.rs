@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::connector::trouble::Troubles;
 use crate::dataflow::coordinator::Ended;
 use crate::dataflow::graph::Graph;
-use crate::dataflow::pipeline::{Pipeline, Restore, Settings, Stopper};
+use crate::dataflow::pipeline::Pipeline;
+use crate::dataflow::settings::{Restore, Settings, Stopper};
 use crate::error::{Error, Kind, Result};
 
 /// Pause before the first new start, doubled up to …

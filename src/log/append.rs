@@ -11,8 +11,9 @@ use parking_lot::{Mutex, MutexGuard};
 use super::block::{BLOCK_BYTES, Block, BlockBuilder, MAX_RECORD_BYTES, Record};
 use super::index::{Bounds, Entry, Lies};
 use super::stage::{Begun, SinkState, StagedAt};
-use super::{Log, Topic, keys, now_micros};
+use super::{Log, Topic, keys};
 use crate::error::{Error, Kind, Result};
+use crate::time::now_micros;
 
 /// Records to append together, of any topics and partitions.
 #[derive(Debug, Default)]

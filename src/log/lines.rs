@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Follower, Log, Record, Topic, now_micros};
+use super::{Batch, Follower, Log, Record, Topic};
 use crate::error::{Error, Place, Result, did_you_mean};
+use crate::time::now_micros;
 
 /// Bytes that are read in one go from a partition.
 const PIECE_BYTES: usize = 256 << 10;

@@ -49,6 +49,7 @@ use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSepara
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Error, Place, Result, did_you_mean};
+use crate::time::now_micros;
 use append::{Waiting, Writer};
 use index::{Bounds, Entry};
 use lock::OwnerLock;
@@ -299,12 +300,6 @@ impl Log {
 fn mismatch(topic: &Topic, stated: u32) -> Error {
     let (name, there) = (topic.name(), topic.partitions());
     Error::input(format!("topic '{name}' exists with {there} partitions, not {stated}; partitions cannot be changed"))
-}
-
-/// The clock: microseconds since 1970.
-pub fn now_micros() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn check_retention(topic: &str, retention_micros: Option<i64>) -> Result<()> {

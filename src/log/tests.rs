@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::error::Kind;
+use crate::time::now_micros;
 
 fn values(log: &Log, topic: &Topic, partition: u32, from: i64) -> Vec<String> {
     let (mut out, mut next) = (Vec::new(), from);

@@ -13,8 +13,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Batch, Log, Record, now_micros};
+use super::{Batch, Log, Record};
 use crate::error::{Error, Result};
+use crate::time::now_micros;
 
 /// The topic that remembers which letters were sent again: one partition, a record each, whose value is the letter's id.
 pub const MEMORY: &str = "__eagre_replayed";

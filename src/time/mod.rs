@@ -16,3 +16,8 @@ pub use window::{Window, WindowKind, floor_to};
 pub const MICROS_PER_MILLI: i64 = 1_000;
 /// Microseconds in a second.
 pub const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// The clock: microseconds since 1970 UTC.
+pub fn now_micros() -> i64 {
+    chrono::Utc::now().timestamp_micros()
+}

@@ -15,7 +15,7 @@ use clap::ValueEnum;
 
 use self::data::Input;
 use super::output::{Format, Rows};
-use crate::dataflow::pipeline::Restore;
+use crate::dataflow::settings::Restore;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::project::{Origin, Project, SqlText};

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use super::failed;
 use super::lines::{Lines, count_lines};
 use super::location::Found;
-use super::source::{now_micros, open_file};
 use super::walk::Walk;
 use crate::connector::{Position, Read as Next, Reader};
 use crate::error::{Error, Result};
 use crate::format::{Chunk, Records};
+use crate::time::now_micros;
 
 /// Reads the lines of some files in order.
 ///
@@ -37,7 +37,7 @@ impl LineReader {
     fn open_current(&mut self) -> Result<()> {
         let Some(found) = self.walk.current() else { return Ok(()) };
         let at = self.walk.at;
-        let mut file = open_file(found)?;
+        let mut file = found.open()?;
         let fault = |error| failed("reading", &found.path, error);
         let input: Box<dyn Read + Send> = match found.path.extension().and_then(|e| e.to_str()) {
             Some("gz") => skipped(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))), at).map_err(fault)?,

@@ -28,6 +28,13 @@ pub struct Found {
     pub name: String,
 }
 
+impl Found {
+    /// Opens the file for reading; faults name it.
+    pub fn open(&self) -> Result<std::fs::File> {
+        std::fs::File::open(&self.path).map_err(|e| failed("opening", &self.path, e))
+    }
+}
+
 impl Location {
     /// Reads `'path'`; relative ones start at `base_dir`.
     pub fn new(written: &str, base_dir: &Path) -> Result<Self> {

@@ -13,11 +13,11 @@ use datafusion::parquet::arrow::arrow_reader::{
 };
 
 use super::location::Found;
-use super::source::{now_micros, open_file};
 use super::walk::Walk;
 use crate::connector::{Position, Read, Reader};
 use crate::error::{Error, Place, Result, did_you_mean};
 use crate::format::{Chunk, Records};
+use crate::time::now_micros;
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8192;
@@ -42,7 +42,7 @@ impl ParquetReader {
     fn open_current(&mut self) -> Result<()> {
         let Some(found) = self.walk.current() else { return Ok(()) };
         let fault = |error| Error::failed("not readable as parquet").because(error).at(place(&found.path));
-        let file = open_file(found)?;
+        let file = found.open()?;
         let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(fault)?;
         // Strings are asked for as views: the reader then makes them so, without a cast.
         let wanted = Arc::new(Schema::new(metadata.schema().fields().iter().map(|f| Arc::new(as_views(f))).collect::<Vec<_>>()));

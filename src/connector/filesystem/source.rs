@@ -11,7 +11,8 @@ use super::location::{Found, Location};
 use super::options::Files;
 use super::parquet_reader::ParquetReader;
 use super::stdin_reader::StdinReader;
-use super::{NAME, PARQUET, failed};
+use super::walk::{FilePosition, changed};
+use super::{NAME, PARQUET};
 use crate::connector::{History, Partition, Position, Reader, Source};
 use crate::error::{Error, Result};
 
@@ -127,50 +128,4 @@ impl Source for FilesystemSource {
         }
         files.iter().map(|file| file.path.metadata().ok().map(|m| m.len())).sum()
     }
-}
-
-/// Where a reader of files stands.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct FilePosition {
-    /// Name of the file.
-    pub file: String,
-    /// Bytes (lines, unpacked) or rows (parquet) of this file that were handed over.
-    pub at: u64,
-    /// Records of the partition that were handed over: offset of the next one.
-    pub record: i64,
-}
-
-impl FilePosition {
-    /// Reads what a checkpoint kept.
-    pub fn from(position: &Position) -> Result<Self> {
-        serde_json::from_value(position.0.clone())
-            .map_err(|e| Error::corrupt(format!("'{}' is no position in a file", position.0)).because(e))
-    }
-
-    /// For the checkpoint.
-    pub fn to(&self) -> Position {
-        Position(serde_json::json!({ "file": self.file, "at": self.at, "record": self.record }))
-    }
-
-    /// Which of `files` it is in.
-    pub fn index(&self, files: &[Found]) -> Result<usize> {
-        files.iter().position(|f| f.name == self.file).ok_or_else(|| changed(&self.file, "the table's location"))
-    }
-}
-
-fn changed(file: &str, location: &str) -> Error {
-    Error::input(format!(
-        "the checkpoint was reading '{file}', which is not in {location} any more (or not at its old place among the files); \
-         put it back, or start afresh with --restore none"
-    ))
-}
-
-/// Opens a file for reading; faults name it.
-pub fn open_file(found: &Found) -> Result<std::fs::File> {
-    std::fs::File::open(&found.path).map_err(|e| failed("opening", &found.path, e))
-}
-
-/// Now, in microseconds since 1970.
-pub fn now_micros() -> i64 {
-    chrono::Utc::now().timestamp_micros()
 }

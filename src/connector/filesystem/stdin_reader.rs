@@ -7,10 +7,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::lines::{Lines, count_lines};
-use super::source::now_micros;
 use crate::connector::{Position, Read, Reader};
 use crate::error::{Error, Result};
 use crate::format::{Chunk, Records};
+use crate::time::now_micros;
 
 /// Chunks read ahead.
 const CHUNKS_AHEAD: usize = 4;

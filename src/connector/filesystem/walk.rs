@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use super::location::Found;
-use super::source::FilePosition;
 use crate::connector::Position;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A place in a list of files.
 pub struct Walk {
@@ -59,4 +58,41 @@ impl Walk {
     pub fn position(&self) -> Position {
         FilePosition { file: self.current().map(|found| found.name.clone()).unwrap_or_default(), at: self.at, record: self.record }.to()
     }
+}
+
+/// Where a reader of files stands.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FilePosition {
+    /// Name of the file.
+    pub file: String,
+    /// Bytes (lines, unpacked) or rows (parquet) of this file that were handed over.
+    pub at: u64,
+    /// Records of the partition that were handed over: offset of the next one.
+    pub record: i64,
+}
+
+impl FilePosition {
+    /// Reads what a checkpoint kept.
+    pub fn from(position: &Position) -> Result<Self> {
+        serde_json::from_value(position.0.clone())
+            .map_err(|e| Error::corrupt(format!("'{}' is no position in a file", position.0)).because(e))
+    }
+
+    /// For the checkpoint.
+    pub fn to(&self) -> Position {
+        Position(serde_json::json!({ "file": self.file, "at": self.at, "record": self.record }))
+    }
+
+    /// Which of `files` it is in.
+    pub fn index(&self, files: &[Found]) -> Result<usize> {
+        files.iter().position(|f| f.name == self.file).ok_or_else(|| changed(&self.file, "the table's location"))
+    }
+}
+
+/// A file that a position names is not where it was.
+pub fn changed(file: &str, location: &str) -> Error {
+    Error::input(format!(
+        "the checkpoint was reading '{file}', which is not in {location} any more (or not at its old place among the files); \
+         put it back, or start afresh with --restore none"
+    ))
 }

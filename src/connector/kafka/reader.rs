@@ -17,8 +17,8 @@ use super::source::lost;
 use crate::connector::{Position, Read, Reader};
 use crate::error::{Error, Kind, Place, Result};
 use crate::format::{Chunk, Records};
-use crate::log::now_micros;
 use crate::metrics::Counter;
+use crate::time::now_micros;
 
 /// How long a read waits for new records.
 const PATIENCE: Duration = Duration::from_millis(10);

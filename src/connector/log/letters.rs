@@ -15,8 +15,9 @@ use crate::connector::letters::Letter;
 use crate::connector::registry::{Environment, LogHandle};
 use crate::connector::{Prepared, Sink, Writer};
 use crate::error::Result;
-use crate::log::{Record, Topic, now_micros};
+use crate::log::{Record, Topic};
 use crate::state::StateHandles;
+use crate::time::now_micros;
 
 /// Partitions of a topic that is made for dead letters: one keeps them in the order of their refusal.
 const PARTITIONS: u32 = 1;

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::connector::{Position, Read, Reader};
 use crate::error::Result;
 use crate::format::{Chunk, Framed, Records};
-use crate::log::{Follower, Log, Topic, now_micros};
+use crate::log::{Follower, Log, Topic};
+use crate::time::now_micros;
 
 /// Bytes of a chunk, about.
 const CHUNK_BYTES: usize = 1 << 20;

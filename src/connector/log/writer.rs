@@ -6,7 +6,8 @@ use super::sink::Staged;
 use crate::connector::{Prepared, Writer};
 use crate::error::Result;
 use crate::format::{EncodedRecords, RecordEncoder};
-use crate::log::{Batch, Log, Record, Stage, Topic, now_micros};
+use crate::log::{Batch, Log, Record, Stage, Topic};
+use crate::time::now_micros;
 
 /// Gathered bytes that are staged before the checkpoint comes.
 const STAGE_BYTES: usize = 4 << 20;

@@ -9,7 +9,7 @@ use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable};
 
 use crate::format::{CONTENT_TYPE, Chunk, Framed, Records, is_attribute};
-use crate::log::now_micros;
+use crate::time::now_micros;
 
 /// What only this connector knows of a message, as `METADATA FROM 'key'`, with the types of the columns.
 pub const METADATA: [(&str, DataType); 7] = [
