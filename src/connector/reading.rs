@@ -1,5 +1,5 @@
-//! Options of reading that connectors share: where it begins, and where it ends. Which modes there are each connector says
-//! with an enum of its own.
+//! Options of reading that connectors share: where it begins, and where it ends. A connector whose modes are others says
+//! so with an enum of its own.
 
 use std::collections::BTreeMap;
 
@@ -39,6 +39,32 @@ pub struct Ending<M> {
     /// With mode `timestamp`: milliseconds since 1970; reading ends before the first record at or after it.
     #[serde(rename = "scan.bounded.timestamp-millis", default)]
     pub timestamp_ms: Option<i64>,
+}
+
+/// Where reading begins, of logs that keep no place for their readers.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Startup {
+    /// At the first record still there.
+    #[default]
+    EarliestOffset,
+    /// Behind the last record there is.
+    LatestOffset,
+    /// At a time.
+    Timestamp,
+    /// At offsets, each partition its own.
+    SpecificOffsets,
+}
+
+impl Startup {
+    /// What the mode takes from the options beside it.
+    pub fn takes(self) -> Takes {
+        match self {
+            Startup::Timestamp => Takes::Timestamp,
+            Startup::SpecificOffsets => Takes::Offsets,
+            Startup::EarliestOffset | Startup::LatestOffset => Takes::Nothing,
+        }
+    }
 }
 
 /// What a mode takes from the options beside it.

@@ -23,7 +23,6 @@ use crate::connector::feed::Feed;
 use crate::connector::registry::Environment;
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::live::{LiveSink, publisher};
-use crate::dataflow::pipeline;
 use crate::dataflow::settings::{self, Restore, Stopper};
 use crate::error::{Error, Place, Result, did_you_mean};
 use crate::metrics::Metrics;

@@ -8,7 +8,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, lit};
 
 use crate::error::{Error, Result};
-use crate::operator::pattern::binding::Condition;
+use crate::operator::pattern::binding::{Condition, Emission};
 use crate::operator::pattern::sequence::{Body, Inner, Sequence, Skip, SkipTo, Start, Step, check_sequence};
 use crate::operator::pattern::sequence::{Link as SpecLink, Times as SpecTimes};
 use crate::operator::pattern::spec::{AggregateRule, Bounds, Compare, CountRule, Find, MAX_RUNS, OnTimeout, Overflow, Rule};
@@ -73,6 +73,11 @@ impl Compiling<'_> {
         format!("rule '{}'", self.rule.name.text)
     }
 
+    /// A rule over a sliding stretch of time: it ends by itself and holds what lies in it.
+    fn sliding_rule(&self, find: Find, emit: Emission) -> Rule {
+        Rule { name: self.rule.name.text.clone(), find, emit, on_timeout: None, bounds: Bounds::default(), warm_up: self.warm_up() }
+    }
+
     fn count(&mut self, count: &CountText) -> Option<Rule> {
         let stream = self.sliding_stream(&count.sliding);
         let when = stream.and_then(|stream| self.sliding_filter(&count.sliding, stream));
@@ -85,14 +90,7 @@ impl Compiling<'_> {
             Comparison::LessThan => Compare::LessThan(bound?),
         };
         let find = Find::Count(CountRule { when: when?, over_micros: count.sliding.over_micros, compare, each: count.sliding.each });
-        Some(Rule {
-            name: self.rule.name.text.clone(),
-            find,
-            emit: emit?,
-            on_timeout: None,
-            bounds: Bounds::default(),
-            warm_up: self.warm_up(),
-        })
+        Some(self.sliding_rule(find, emit?))
     }
 
     fn aggregate(&mut self, aggregate: &AggregateText) -> Option<Rule> {
@@ -109,14 +107,7 @@ impl Compiling<'_> {
         }
         let sliding = &aggregate.sliding;
         let find = Find::Aggregate(AggregateRule { when: when?, over_micros: sliding.over_micros, having: having?, each: sliding.each });
-        Some(Rule {
-            name: self.rule.name.text.clone(),
-            find,
-            emit: emit?,
-            on_timeout: None,
-            bounds: Bounds::default(),
-            warm_up: self.warm_up(),
-        })
+        Some(self.sliding_rule(find, emit?))
     }
 
     fn sliding_stream(&mut self, sliding: &SlidingText) -> Option<usize> {

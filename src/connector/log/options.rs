@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::connector::options::Given;
-use crate::connector::reading::{Beginning, Ending, Takes};
+use crate::connector::reading::{Beginning, Ending, Startup, Takes};
 use crate::error::Result;
 
 /// Everything that a table says of its topic.
@@ -46,32 +46,6 @@ pub struct LogOptions {
     /// The key is the column's text; several columns make a JSON object. The columns are in the value, too.
     #[serde(rename = "key.fields", default)]
     pub key_fields: Option<String>,
-}
-
-/// Where reading begins.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Startup {
-    /// At the first record still there.
-    #[default]
-    EarliestOffset,
-    /// Behind the last record there is.
-    LatestOffset,
-    /// At a time.
-    Timestamp,
-    /// At offsets, each partition its own.
-    SpecificOffsets,
-}
-
-impl Startup {
-    /// What the mode takes from the options beside it.
-    pub fn takes(self) -> Takes {
-        match self {
-            Startup::Timestamp => Takes::Timestamp,
-            Startup::SpecificOffsets => Takes::Offsets,
-            Startup::EarliestOffset | Startup::LatestOffset => Takes::Nothing,
-        }
-    }
 }
 
 /// Where reading ends.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::options::{Bounded, Startup, TableOptions};
+use super::options::{Bounded, TableOptions};
 use super::reader::{LogReader, Stand};
 use super::{NAME, topic};
-use crate::connector::reading::parse_offsets;
+use crate::connector::reading::{Startup, parse_offsets};
 use crate::connector::registry::{Environment, LogHandle};
 use crate::connector::{History, Partition, Position, Reader, Source};
 use crate::error::{Error, Place, Result};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::NAME;
 use crate::connector::options::Given;
-use crate::connector::reading::{Beginning, Takes};
+use crate::connector::reading::{Beginning, Startup};
 use crate::error::Result;
 
 /// Everything that a table says of its queues or exchange.
@@ -96,32 +96,6 @@ pub struct RabbitOptions {
     /// messages; both have the same message id.
     #[serde(rename = "sink.delivery-guarantee", default)]
     pub guarantee: Guarantee,
-}
-
-/// Where reading a stream begins.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Startup {
-    /// At the first message still there.
-    #[default]
-    EarliestOffset,
-    /// Behind the last message there is.
-    LatestOffset,
-    /// At a time.
-    Timestamp,
-    /// At an offset.
-    SpecificOffsets,
-}
-
-impl Startup {
-    /// What the mode takes from the options beside it.
-    pub fn takes(self) -> Takes {
-        match self {
-            Startup::Timestamp => Takes::Timestamp,
-            Startup::SpecificOffsets => Takes::Offsets,
-            Startup::EarliestOffset | Startup::LatestOffset => Takes::Nothing,
-        }
-    }
 }
 
 /// What a gap in a stream does.
