@@ -18,7 +18,7 @@ fn until_explained(job: &Job, name: &str, sql: &str, wanted: &[&str]) -> Child {
             return run;
         }
         if started.elapsed() > Duration::from_secs(60) {
-            _ = run.kill();
+            (_, _) = (run.kill(), run.wait());
             panic!("never: {wanted:?} in {told}");
         }
         thread::sleep(Duration::from_millis(200));
