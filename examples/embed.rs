@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 
-use eagre::dataflow::pipeline::Restore;
+use eagre::dataflow::settings::Restore;
 use eagre::engine::Builder;
 use eagre::project::{Project, SqlText};
 

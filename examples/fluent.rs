@@ -10,7 +10,7 @@ use arrow::util::pretty::pretty_format_batches;
 use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::prelude::lit;
 
-use eagre::dataflow::pipeline::Restore;
+use eagre::dataflow::settings::Restore;
 use eagre::engine::Builder;
 use eagre::engine::stream::{Tumble, column};
 use eagre::project::{Project, SqlText};

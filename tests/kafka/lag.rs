@@ -6,9 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::{Job, Kafka, unique};
 
+fn serving(job: &Job, name: &str, sql: &str) -> Child {
+    job.command(name, sql).args(["--http-listen", "127.0.0.1:0", "--pg-listen", "127.0.0.1:0"]).spawn().unwrap()
+}
+
 /// Starts a job and asks `eagre explain` until it says all this.
 fn until_explained(job: &Job, name: &str, sql: &str, wanted: &[&str]) -> Child {
-    let mut run = job.command(name, sql).args(["--http-listen", "127.0.0.1:0", "--pg-listen", "127.0.0.1:0"]).spawn().unwrap();
+    let mut run = serving(job, name, sql);
     let started = Instant::now();
     loop {
         let mut explain = Command::new(env!("CARGO_BIN_EXE_eagre"));
@@ -18,7 +22,7 @@ fn until_explained(job: &Job, name: &str, sql: &str, wanted: &[&str]) -> Child {
             return run;
         }
         if started.elapsed() > Duration::from_secs(60) {
-            (_, _) = (run.kill(), run.wait());
+            _ = run.kill();
             panic!("never: {wanted:?} in {told}");
         }
         thread::sleep(Duration::from_millis(200));
