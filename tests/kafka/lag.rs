@@ -6,13 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::{Job, Kafka, unique};
 
-fn serving(job: &Job, name: &str, sql: &str) -> Child {
-    job.command(name, sql).args(["--http-listen", "127.0.0.1:0", "--pg-listen", "127.0.0.1:0"]).spawn().unwrap()
-}
-
 /// Starts a job and asks `eagre explain` until it says all this.
+#[expect(clippy::zombie_processes, reason = "the caller waits for it")]
 fn until_explained(job: &Job, name: &str, sql: &str, wanted: &[&str]) -> Child {
-    let mut run = serving(job, name, sql);
+    let mut run = job.command(name, sql).args(["--http-listen", "127.0.0.1:0", "--pg-listen", "127.0.0.1:0"]).spawn().unwrap();
     let started = Instant::now();
     loop {
         let mut explain = Command::new(env!("CARGO_BIN_EXE_eagre"));
