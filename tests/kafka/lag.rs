@@ -81,7 +81,7 @@ fn lag_is_told_by_partition_while_it_runs() {
         kafka_table("held", &held, stops),
         kafka_table("live", &live, ""),
     );
-    let first = format!("600 behind the end ({held}[0] 600)");
+    let first = format!("1400 rows, 600 behind the end ({held}[0] 600)");
     let mut run = until_explained(&job, "lag.sql", &sql, &[&first, "1 rows, 0 behind the end"]);
     let mut sql = Command::new(env!("CARGO_BIN_EXE_eagre"));
     sql.arg("sql").arg(job.path("lag.sql")).arg("--data-dir").arg(job.path("lag.sql.state"));
