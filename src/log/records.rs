@@ -35,16 +35,6 @@ impl Records {
         self.values[index].map(|(start, end)| self.data.slice(start as usize..end as usize))
     }
 
-    /// Keeps those before offset `end`.
-    pub fn cut_at(&mut self, end: i64) {
-        let kept = self.offsets.partition_point(|offset| *offset < end);
-        self.values.truncate(kept);
-        self.offsets.truncate(kept);
-        self.timestamps.truncate(kept);
-        self.keys.truncate(kept);
-        self.headers.truncate(kept);
-    }
-
     /// The offset after the last of them; `None` when there are none.
     pub fn next_offset(&self) -> Option<i64> {
         self.offsets.last().map(|last| last + 1)

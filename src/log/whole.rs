@@ -116,9 +116,8 @@ impl Log {
         if let Some((partition, from, end)) = reading.stands.iter_mut().find(|(_, from, end)| from < end) {
             // Retention may have removed what was there at the first page.
             *from = topic.start_offset(*partition)?.max(*from);
-            let mut read = self.read(&topic, *partition, *from, PIECE_BYTES)?;
-            read.cut_at(*end);
-            for index in 0..read.len() {
+            let read = self.read(&topic, *partition, *from, PIECE_BYTES)?;
+            for index in (0..read.len()).take_while(|index| read.offsets[*index] < *end) {
                 records.push(Whole {
                     partition: Some(*partition),
                     offset: read.offsets[index],

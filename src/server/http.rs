@@ -14,9 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -30,10 +28,7 @@ use datafusion::common::TableReference;
 use futures::{Stream, StreamExt};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio::net::TcpListener;
 
 use crate::error::{Error, Kind};
 use crate::metrics::Metrics;
@@ -43,6 +38,7 @@ use crate::server::json;
 use crate::server::listen::Guard;
 use crate::server::queries::{Queries, Stop};
 use crate::server::rules::{Changed, RuleBoard};
+use crate::server::tls_listener::TlsListener;
 use crate::sql::types;
 use crate::table::{Changes, Heard, LiveTable, TableSnapshot, at_one_cut};
 
@@ -50,11 +46,6 @@ use crate::table::{Changes, Heard, LiveTable, TableSnapshot, at_one_cut};
 const LIMIT: usize = 1_000;
 /// Rows in one event of a change feed, at most.
 const EVENT_ROWS: usize = 1_000;
-
-/// TLS handshakes under way at a time.
-const HANDSHAKES: usize = 64;
-/// Longest handshake.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 
 /// What the HTTP door shows.
 #[derive(Clone)]
@@ -335,56 +326,10 @@ fn events(kind: &str, version: u64, batches: &[arrow::array::RecordBatch]) -> Re
     Ok(events)
 }
 
-/// Accepts connections and speaks TLS on them. Handshakes run side by side: a slow client holds up no other.
-struct TlsListener {
-    address: SocketAddr,
-    ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
-}
-
-impl TlsListener {
-    fn new(mut listener: TcpListener, tls: TlsAcceptor) -> crate::error::Result<Self> {
-        let address = listener.local_addr()?;
-        let (sender, ready) = mpsc::channel(HANDSHAKES);
-        tokio::spawn(async move {
-            // A place in the channel first: no more handshakes under way than it holds.
-            while let Ok(place) = sender.clone().reserve_owned().await {
-                let (socket, peer) = axum::serve::Listener::accept(&mut listener).await;
-                let tls = tls.clone();
-                tokio::spawn(async move {
-                    match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(socket)).await {
-                        Ok(Ok(stream)) => {
-                            place.send((stream, peer));
-                        }
-                        Ok(Err(error)) => tracing::debug!("HTTP door: {peer}: {error}"),
-                        Err(_) => tracing::debug!("HTTP door: {peer}: no TLS handshake in time"),
-                    }
-                });
-            }
-        });
-        Ok(TlsListener { address, ready })
-    }
-}
-
-impl axum::serve::Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        match self.ready.recv().await {
-            Some(accepted) => accepted,
-            // The accepting task ends only with the runtime.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        Ok(self.address)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     use super::*;
     use crate::connector::trouble::Troubles;

@@ -19,6 +19,7 @@ pub mod pgwire;
 pub mod queries;
 pub mod rules;
 pub mod socket;
+mod tls_listener;
 
 /// Tables that the tests of the doors read.
 #[cfg(test)]

@@ -55,14 +55,8 @@ impl Reader for LogReader {
         if !self.follower.wait_for(self.stand.offset, PATIENCE).await {
             return Ok(Read::Idle);
         }
-        let mut records = self.log.read(&self.topic, self.partition, self.stand.offset, CHUNK_BYTES)?;
-        if let Some(end) = self.stand.end {
-            records.cut_at(end);
-        }
-        let Some(next) = records.next_offset() else { return Ok(Read::Idle) };
-        let base_offset = self.stand.offset;
-        self.stand.offset = next;
-        let framed = Framed {
+        let records = self.log.read(&self.topic, self.partition, self.stand.offset, CHUNK_BYTES)?;
+        let mut framed = Framed {
             data: records.data,
             values: records.values,
             offsets: records.offsets,
@@ -71,6 +65,11 @@ impl Reader for LogReader {
             headers: records.headers,
             beside: Vec::new(),
         };
+        if let Some(end) = self.stand.end {
+            framed.keep_before(end);
+        }
+        let Some(last) = framed.offsets.last() else { return Ok(Read::Idle) };
+        let base_offset = std::mem::replace(&mut self.stand.offset, last + 1);
         Ok(Read::Chunk(Chunk { records: Records::Framed(framed), base_offset, arrived_micros: now_micros() }))
     }
 
