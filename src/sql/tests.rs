@@ -246,7 +246,7 @@ fn what_is_wrong_with_match_recognize_is_told_at_its_place() {
             "4:36: expected PAST LAST ROW, TO NEXT ROW, TO FIRST variable or TO LAST variable, found NEXT",
         ),
         ("MEASURES A.n AS x PATTERN (A B{3,2})", "4:35: PATTERN: the quantifier ends below its beginning, or allows no row at all"),
-        ("MEASURES A.n AS x PATTERN (A B{x})", "4:32: PATTERN: a quantifier is {n}, {n,}, {n,m} or {,m}"),
+        ("MEASURES A.n AS x PATTERN (A B{x})", "4:32: PATTERN: a quantifier is {n}, {n,}, {n,m}, {,m} or {,}"),
         ("MEASURES A.n AS x PATTERN (A |)", "4:30: PATTERN: one side of '|' is missing; write () for no row"),
         ("MEASURES A.n AS x PATTERN (* A)", "4:28: PATTERN: '*' follows nothing that it could be said of"),
         ("MEASURES A.n AS x PATTERN (A {- B)", "4:33: PATTERN: expected '-', found the end"),
@@ -276,6 +276,14 @@ fn what_is_wrong_with_match_recognize_is_told_at_its_place() {
             "MEASURES FIRST(LAST(A.n)) AS x PATTERN (A)",
             "4:16: LAST(…) cannot stand inside of FIRST, LAST, PREV, NEXT or an aggregate; only PREV and NEXT take FIRST(…) and LAST(…)",
         ),
+        (
+            "MEASURES LAST(CLASSIFIER() || 'x') AS x PATTERN (A)",
+            "4:15: CLASSIFIER(…) cannot be a part of what FIRST, LAST, PREV and NEXT take; aggregates can read it",
+        ),
+        (
+            "MEASURES ARRAY_AGG(A.n || CLASSIFIER(B)) AS x PATTERN (A B)",
+            "4:27: FIRST, LAST, PREV, NEXT and aggregates are about the rows of one variable, or of all",
+        ),
         ("MEASURES LAST(A.n, A.n) AS x PATTERN (A)", "4:20: LAST(…): 'A.n' is no number of rows"),
         (
             "MEASURES PREV(A.n, 10001) AS x PATTERN (A)",
@@ -288,8 +296,8 @@ fn what_is_wrong_with_match_recognize_is_told_at_its_place() {
             "4:43: FINAL belongs to MEASURES: a condition knows the rows up to its own only",
         ),
         (
-            "MEASURES A.n AS x PATTERN (A) DEFINE A AS MATCH_NUMBER() > 1",
-            "4:43: MATCH_NUMBER() belongs to MEASURES: a condition does not know it yet",
+            "MEASURES A.n AS x PATTERN (A) DEFINE A AS MATCH_ROWTIME() IS NOT NULL",
+            "4:43: MATCH_ROWTIME() belongs to MEASURES: a condition does not know it yet",
         ),
         ("MEASURES SUM(A.n) OVER () AS x PATTERN (A)", "4:10: SUM(…) OVER cannot stand in MATCH_RECOGNIZE"),
     ] {

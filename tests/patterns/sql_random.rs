@@ -148,7 +148,7 @@ fn number(random: &mut Random, subset: &Option<Vec<usize>>, measured: bool) -> N
             is_final,
         },
         _ => {
-            let function = ["COUNT", "SUM", "AVG", "MIN", "MAX", "COUNT(*)"][random.below(6) as usize];
+            let function = ["COUNT", "SUM", "AVG", "MIN", "MAX", "COUNT(*)", "SUM(CLASSIFIER())"][random.below(7) as usize];
             Number::Aggregate { function, of: of(random, subset), is_final }
         }
     }
@@ -284,6 +284,10 @@ impl Sample {
                 let meaning = if *is_final { "FINAL " } else { "" };
                 match *function {
                     "COUNT(*)" => format!("{meaning}COUNT({}*)", self.prefix(of)),
+                    "SUM(CLASSIFIER())" => {
+                        let label = format!("CLASSIFIER({})", self.prefix(of).trim_end_matches('.'));
+                        format!("{meaning}SUM(CASE {label} WHEN '{}' THEN 1 WHEN '{}' THEN 10 ELSE 100 END)", LABELS[0], LABELS[1])
+                    }
                     function => format!("{meaning}{function}({}v)", self.prefix(of)),
                 }
             }
@@ -514,6 +518,10 @@ impl Seen<'_> {
                 let sum = || values.iter().copied().reduce(|a, b| a + b);
                 match *function {
                     "COUNT(*)" => Some(rows.len() as f64),
+                    "SUM(CLASSIFIER())" => {
+                        let worth = |at: &usize| [1.0, 10.0].get(self.path[*at].0).copied().unwrap_or(100.0);
+                        rows.iter().map(worth).reduce(|a, b| a + b)
+                    }
                     "COUNT" => Some(values.len() as f64),
                     "SUM" => sum(),
                     "AVG" => sum().map(|sum| sum / values.len() as f64),

@@ -67,7 +67,7 @@ pub enum Binding {
     Matched(Vec<usize>),
     /// MATCH_RECOGNIZE: a value of one row of the match, or of a row at some distance from it.
     Navigate(Navigation),
-    /// MATCH_RECOGNIZE: an aggregate over rows of the match.
+    /// MATCH_RECOGNIZE: an aggregate over rows of the match, its arguments over [`rows_schema`].
     AggregateRows {
         /// Of which labels; none: of all.
         of: Labels,
@@ -171,6 +171,22 @@ pub fn matched_fields(input: &Schema, columns: &[usize]) -> Fields {
     let plain = |field: &Field| field.clone().with_name(field.name().trim_start_matches('$')).with_nullable(true);
     let others = columns.iter().map(|column| plain(input.field(*column)));
     std::iter::once(step).chain(others).collect()
+}
+
+/// Column of [`rows_schema`]: CLASSIFIER of the row.
+pub const ROW_VARIABLE: &str = "$variable";
+/// Column of [`rows_schema`]: MATCH_NUMBER of the row's match.
+pub const ROW_NUMBER: &str = "$number";
+
+/// What only a match knows of a row: the fields behind those of the input in [`rows_schema`].
+pub fn row_fields() -> [Field; 2] {
+    [Field::new(ROW_VARIABLE, DataType::Utf8View, true), Field::new(ROW_NUMBER, DataType::Int64, true)]
+}
+
+/// Schema of the rows of a match as aggregates read them: the input's columns, then [`row_fields`]; all nullable.
+pub fn rows_schema(input: &Schema) -> SchemaRef {
+    let columns = input.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    Arc::new(Schema::new(columns.chain(row_fields()).collect::<Vec<_>>()))
 }
 
 /// Schema of a row of bindings: the input's columns, then `$0`, `$1`, … for the bindings; all nullable.

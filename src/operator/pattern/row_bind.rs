@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray, new_null_array};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
@@ -13,7 +13,7 @@ use datafusion::physical_expr::utils::collect_columns;
 use crate::error::{Error, Result};
 use crate::operator::aggregates::{Aggregates, Arguments};
 use crate::operator::pattern::bind::arguments;
-use crate::operator::pattern::binding::{Binding, End, Expr, Labels, Navigation, bindings_schema};
+use crate::operator::pattern::binding::{Binding, End, Expr, Labels, Navigation, bindings_schema, rows_schema};
 use crate::operator::pattern::kept_rows::{Handle, KeptRows, NO_ROW};
 use crate::operator::pattern::row_search::{Path, Running};
 
@@ -59,10 +59,6 @@ impl Context<'_> {
         rows.filter(|at| of.as_ref().is_none_or(|of| of.contains(&(self.path.labels()[*at] as usize))))
     }
 
-    fn handles(&self, of: &Labels, rows: Range<usize>) -> impl Iterator<Item = Handle> {
-        self.places(of, rows).map(|at| self.event(at))
-    }
-
     /// The event of a row of the match.
     fn event(&self, at: usize) -> Handle {
         self.rows[self.start + at].event
@@ -79,7 +75,45 @@ impl Context<'_> {
 pub(super) struct RowBinder {
     schema: SchemaRef,
     bound: Vec<Bound>,
+    seen: Seen,
+}
+
+/// The rows of matches as aggregates and CLASSIFIER see them.
+#[derive(Debug)]
+struct Seen {
+    /// The input's columns, then what only the match knows.
+    schema: SchemaRef,
+    /// Names of the labels.
     names: Vec<String>,
+}
+
+impl Seen {
+    /// Rows of matches, with only `columns` filled in.
+    fn gather(&self, rows: &[(Context<'_>, usize)], columns: &[usize], kept: &KeptRows) -> Result<RecordBatch> {
+        let handles: Vec<Handle> = rows.iter().map(|(context, at)| context.event(*at)).collect();
+        let mut all = kept.gather_columns(&handles, columns)?.columns().to_vec();
+        for at in all.len()..self.schema.fields().len() {
+            all.push(if !columns.contains(&at) {
+                new_null_array(self.schema.field(at).data_type(), rows.len())
+            } else if at == self.number() {
+                Arc::new(Int64Array::from_iter(rows.iter().map(|(context, _)| context.number)))
+            } else {
+                Arc::new(StringViewArray::from_iter(rows.iter().map(|(context, at)| self.name(context, *at))))
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), all, &options)?)
+    }
+
+    /// The name of the variable of a row of the match.
+    fn name(&self, context: &Context<'_>, at: usize) -> Option<&str> {
+        context.path.labels().get(at).map(|label| self.names[*label as usize].as_str())
+    }
+
+    /// The column of the match's number.
+    fn number(&self) -> usize {
+        self.schema.fields().len() - 1
+    }
 }
 
 #[derive(Debug)]
@@ -96,6 +130,7 @@ fn columns_of<'a>(exprs: impl IntoIterator<Item = &'a Arc<dyn PhysicalExpr>>) ->
 impl RowBinder {
     /// Bindings over `input`; `names` are those of the labels.
     pub(super) fn new(bindings: &[Binding], input: &SchemaRef, time: usize, names: &[String]) -> Result<Self> {
+        let seen = Seen { schema: rows_schema(input), names: names.to_vec() };
         let bound = bindings.iter().map(|binding| {
             Ok(match binding {
                 Binding::Navigate(navigation) => Bound::Navigate(navigation.clone(), columns_of(&navigation.value)),
@@ -103,13 +138,23 @@ impl RowBinder {
                     of: of.clone(),
                     running: *running,
                     columns: columns_of(&function.expressions()),
-                    function: Aggregates::new(std::slice::from_ref(function), &[], input, &[])?,
+                    function: Aggregates::new(std::slice::from_ref(function), &[], &seen.schema, &[])?,
                 },
                 Binding::MatchNumber => Bound::MatchNumber,
                 other => return Err(Error::bug(format!("{other:?} is not for the rows of a match"))),
             })
         });
-        Ok(RowBinder { schema: bindings_schema(input, time, bindings)?, bound: bound.collect::<Result<_>>()?, names: names.to_vec() })
+        let bound = bound.collect::<Result<_>>()?;
+        Ok(RowBinder { schema: bindings_schema(input, time, bindings)?, bound, seen })
+    }
+
+    /// Does anything depend on how many matches came before?
+    pub(super) fn reads_number(&self) -> bool {
+        self.bound.iter().any(|bound| match bound {
+            Bound::MatchNumber => true,
+            Bound::Aggregate { columns, .. } => columns.contains(&self.seen.number()),
+            Bound::Navigate(..) => false,
+        })
     }
 
     /// How many rows before the start of a match it may look at, and how many behind its end.
@@ -140,7 +185,7 @@ impl RowBinder {
     pub(super) fn bind_next(&self, context: Context<'_>, columns: &[usize], rows: &KeptRows, running: &mut Running) -> Result<RecordBatch> {
         self.bind_with(&[context], &[NO_ROW], columns, rows, |at, bound| match bound {
             Bound::Aggregate { of, function, running: true, columns } => {
-                let sum = Sum { of, function, columns, rows };
+                let sum = Sum { of, function, columns, rows, seen: &self.seen };
                 sum.next(at, context, running)
             }
             other => self.column(other, &[context], rows),
@@ -174,11 +219,8 @@ impl RowBinder {
                     usize::try_from((context.start + within) as i64 + navigation.shift).ok()
                 };
                 let Some(value) = &navigation.value else {
-                    let label = |context: &Context<'_>| {
-                        let label = context.path.labels().get(found(context)?.checked_sub(context.start)?)?;
-                        Some(self.names[*label as usize].as_str())
-                    };
-                    return Ok(Arc::new(StringViewArray::from_iter(contexts.iter().map(label))));
+                    let name = |context: &Context<'_>| self.seen.name(context, found(context)?.checked_sub(context.start)?);
+                    return Ok(Arc::new(StringViewArray::from_iter(contexts.iter().map(name))));
                 };
                 let handle = |context: &Context<'_>| found(context).and_then(|at| context.rows.get(at)).map_or(NO_ROW, |row| row.event);
                 let handles: Vec<Handle> = contexts.iter().map(handle).collect();
@@ -191,19 +233,19 @@ impl RowBinder {
                     for of_match in contexts.chunk_by(Context::same_match) {
                         let ends: Vec<usize> = of_match.iter().map(until).collect();
                         let places: Vec<usize> = of_match[0].places(of, 0..ends.iter().copied().max().unwrap_or(0)).collect();
-                        let handles: Vec<Handle> = places.iter().map(|at| of_match[0].event(*at)).collect();
-                        let added = arguments(function, &rows.gather_columns(&handles, columns)?)?;
+                        let taken: Vec<_> = places.iter().map(|at| (of_match[0], *at)).collect();
+                        let added = arguments(function, &self.seen.gather(&taken, columns, rows)?)?;
                         fold(function, &added, ends.iter().map(|end| places.partition_point(|at| at < end)), &mut values)?;
                     }
                     return Ok(ScalarValue::iter_to_array(values)?);
                 }
                 let mut accumulators = function.accumulators()?;
-                let (mut handles, mut groups) = (Vec::new(), Vec::new());
+                let (mut taken, mut groups) = (Vec::new(), Vec::new());
                 for (group, context) in contexts.iter().enumerate() {
-                    handles.extend(context.handles(of, 0..until(context)));
-                    groups.resize(handles.len(), group);
+                    taken.extend(context.places(of, 0..until(context)).map(|at| (*context, at)));
+                    groups.resize(taken.len(), group);
                 }
-                let batch = rows.gather_columns(&handles, columns)?;
+                let batch = self.seen.gather(&taken, columns, rows)?;
                 accumulators.update(&arguments(function, &batch)?.of_any_groups(), &groups, contexts.len())?;
                 accumulators.take_results()?.into_iter().next().ok_or_else(|| Error::bug("an aggregate without a result"))
             }
@@ -234,6 +276,7 @@ struct Sum<'a> {
     function: &'a Aggregates,
     columns: &'a [usize],
     rows: &'a KeptRows,
+    seen: &'a Seen,
 }
 
 impl Sum<'_> {
@@ -244,7 +287,8 @@ impl Sum<'_> {
         for until in [before, rows] {
             let (from, states) = running.best(at, until).map_or((0, None), |(from, states)| (*from, Some(states.as_slice())));
             if states.is_none() || from < until {
-                let states = self.add(states, context.handles(self.of, from..until).collect())?;
+                let taken: Vec<_> = context.places(self.of, from..until).map(|at| (context, at)).collect();
+                let states = self.add(states, &taken)?;
                 running.keep(at, until, states);
             }
         }
@@ -254,13 +298,13 @@ impl Sum<'_> {
         result.take_results()?.into_iter().next().ok_or_else(|| Error::bug("an aggregate without a result"))
     }
 
-    fn add(&self, states: Option<&[ArrayRef]>, handles: Vec<Handle>) -> Result<Vec<ArrayRef>> {
+    fn add(&self, states: Option<&[ArrayRef]>, taken: &[(Context<'_>, usize)]) -> Result<Vec<ArrayRef>> {
         let mut accumulators = self.function.accumulators()?;
         if let Some(states) = states {
             accumulators.merge(states, &[0], 1)?;
         }
-        let batch = self.rows.gather_columns(&handles, self.columns)?;
-        accumulators.update(&arguments(self.function, &batch)?.of_any_groups(), &vec![0; handles.len()], 1)?;
+        let batch = self.seen.gather(taken, self.columns, self.rows)?;
+        accumulators.update(&arguments(self.function, &batch)?.of_any_groups(), &vec![0; taken.len()], 1)?;
         accumulators.take_states()
     }
 }

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::operator::OUTPUT_ROWS;
 use crate::operator::pattern::PatternSpec;
 use crate::operator::pattern::bind::{emitted, truth};
-use crate::operator::pattern::binding::{Binding, Expr};
+use crate::operator::pattern::binding::Expr;
 use crate::operator::pattern::conditions::{ConditionId, Conditions};
 use crate::operator::pattern::executor::{Executor, Loaded, Rows, Saved, Shared};
 use crate::operator::pattern::kept_rows::{Handle, KeptRows, NO_ROW};
@@ -140,7 +140,7 @@ impl RowMatches {
             return Err(Error::input(format!("'{}' has {variables} variables; at most {MAX_VARIABLES} can be told apart", rule.name)));
         }
         let mut define = Vec::new();
-        let mut back = 0;
+        let (mut back, mut numbered) = (0, false);
         for (label, condition) in pattern.define.iter().enumerate() {
             let Some(condition) = condition else {
                 define.push(Define::Anything);
@@ -152,6 +152,7 @@ impl RowMatches {
             }
             let binder = RowBinder::new(&condition.bindings, input, *time, &pattern.variables)?;
             back = back.max(binder.reach().0);
+            numbered |= binder.reads_number();
             let local = binder.is_local(label);
             let columns = collect_columns(&condition.expr).iter().map(|column| column.index()).collect();
             let bound = BoundDefine { binder, expr: condition.expr.clone(), columns };
@@ -165,7 +166,7 @@ impl RowMatches {
         let asked = |define: &Define| matches!(define, Define::Anything | Define::Match(_));
         let undecided = (0..define.len()).filter(|label| asked(&define[*label])).fold(0, |all, label| all | 1_u64 << label);
         let last = if pattern.timed { pattern.regex.last() } else { 0 };
-        let remembered = program.anchored || rule.emit.bindings.iter().any(|binding| matches!(binding, Binding::MatchNumber));
+        let remembered = program.anchored || numbered || measures.reads_number();
         Ok(RowMatches {
             rule: number,
             name: rule.name.clone(),

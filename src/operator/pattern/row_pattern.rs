@@ -206,7 +206,14 @@ impl Program {
             Regex::Permute(parts) => self.alternatives(&orders(parts))?,
             Regex::Exclude(inner) => {
                 self.ops.push(Op::Exclude(true));
+                let inside = self.ops.len();
                 self.add(inner)?;
+                // The end of an exclusion within is not the end of this one.
+                for op in &mut self.ops[inside..] {
+                    if let Op::Exclude(on) = op {
+                        *on = true;
+                    }
+                }
                 self.ops.push(Op::Exclude(false));
             }
             Regex::Repeat { inner, from, to, greedy } => {

@@ -13,10 +13,10 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::CLAUSE;
-use super::node::{Bound, RecognizeNode, bound_name, with_bound};
+use super::node::{Bound, RecognizeNode, bound_name, with_bound, with_row_fields};
 use crate::error::{Error, Result};
 use crate::operator::pattern::PatternSpec;
-use crate::operator::pattern::binding::{Binding, Condition, Emission, End, Navigation};
+use crate::operator::pattern::binding::{Binding, Condition, Emission, End, Navigation, rows_schema};
 use crate::operator::pattern::row_pattern::{RowPattern, RowsPerMatch};
 use crate::operator::pattern::spec::{Bounds, Find, Order, Rule, TieOrder};
 
@@ -115,7 +115,8 @@ impl Compiling<'_> {
     }
 
     fn aggregate(&self, call: &Expr) -> Result<Arc<AggregateFunctionExpr>> {
-        let built = LoweredAggregateBuilder::new(call, self.input, self.rows, &self.props, &self.context);
+        let (input, rows) = (with_row_fields(self.input)?, rows_schema(self.rows));
+        let built = LoweredAggregateBuilder::new(call, &input, &rows, &self.props, &self.context);
         Ok(built.with_name(call.schema_name().to_string()).build()?.aggregate)
     }
 }

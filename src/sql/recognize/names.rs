@@ -20,11 +20,11 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use super::node::{Bound, bound_name};
+use super::node::{Bound, bound_name, with_row_fields};
 use super::regex::Variables;
 use super::syntax::semantics;
 use crate::error::{Error, Result};
-use crate::operator::pattern::binding::{End, Labels};
+use crate::operator::pattern::binding::{End, Labels, ROW_NUMBER, ROW_VARIABLE};
 use crate::operator::pattern::row_pattern::MAX_DISTANCE;
 use crate::sql::expression::{is_replaced, quoted, with_fields};
 use crate::sql::flink_types::with_flink_literals;
@@ -175,7 +175,7 @@ impl<'a, 'c> Names<'a, 'c> {
                 Ok(Some(self.navigate(walk, 0)))
             }
             "PREV" | "NEXT" => self.step(function, &upper, running).map(Some),
-            "MATCH_NUMBER" | "MATCH_ROWTIME" | "MATCH_PROCTIME" if !measures => {
+            "MATCH_ROWTIME" | "MATCH_PROCTIME" if !measures => {
                 Err(self.fault(format!("{upper}() belongs to MEASURES: a condition does not know it yet"), name.span))
             }
             "MATCH_NUMBER" => {
@@ -218,12 +218,7 @@ impl<'a, 'c> Names<'a, 'c> {
         let arguments = plain_arguments(function).ok_or_else(|| self.fault(&usage, span))?;
         let running = running.unwrap_or(true);
         if name == "CLASSIFIER" {
-            let of = match &arguments[..] {
-                [] => None,
-                [Syntax::Identifier(variable)] => Some(self.given.variables.known(variable, self.given.file)?),
-                _ => return Err(self.fault("CLASSIFIER(…) takes nothing, or one variable", span)),
-            };
-            return Ok(Walk { of, end: End::Last, skip: 0, running, value: None });
+            return Ok(Walk { of: self.classified(function)?, end: End::Last, skip: 0, running, value: None });
         }
         let (value, skip) = match &arguments[..] {
             [value] => (value, 0),
@@ -233,6 +228,15 @@ impl<'a, 'c> Names<'a, 'c> {
         let end = if name == "FIRST" { End::First } else { End::Last };
         let (of, value) = self.value(value)?;
         Ok(Walk { of, end, skip: skip as usize, running, value })
+    }
+
+    /// Of which variables CLASSIFIER is.
+    fn classified(&self, function: &Function) -> Result<Labels> {
+        match plain_arguments(function).as_deref() {
+            Some([]) => Ok(None),
+            Some([Syntax::Identifier(variable)]) => self.given.variables.known(variable, self.given.file).map(Some),
+            _ => Err(self.fault("CLASSIFIER(…) takes nothing, or one variable", function.name.span())),
+        }
     }
 
     /// `PREV(A.x [, n])`, `NEXT(LAST(A.x, 1), 2)`.
@@ -283,7 +287,7 @@ impl<'a, 'c> Names<'a, 'c> {
             return Ok((walk.of, None));
         }
         let mut value = value.clone();
-        let of = self.of_one_variable(&mut value)?;
+        let of = self.of_one_variable(&mut value, Inside::Navigation)?;
         let input = self.given.input;
         Ok((of, Some(self.expression(value, input)?)))
     }
@@ -319,11 +323,10 @@ impl<'a, 'c> Names<'a, 'c> {
                 let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = argument else {
                     return Err(self.fault(format!("{name}(…): '{argument}' is no argument of it"), span));
                 };
-                of = self.of_one_variable(value)?.or(of);
+                of = self.of_one_variable(value, Inside::Aggregate)?.or(of);
             }
         }
-        let input = self.given.input;
-        let call = self.expression(Syntax::Function(function), input)?;
+        let call = self.expression(Syntax::Function(function), &with_row_fields(self.given.input)?)?;
         if !matches!(call, Expr::AggregateFunction(_)) {
             return Err(self.fault(format!("{name}(…) is not supported in MATCH_RECOGNIZE"), span));
         }
@@ -331,8 +334,8 @@ impl<'a, 'c> Names<'a, 'c> {
     }
 
     /// Makes the names in an argument plain columns, and says whose rows it is about.
-    fn of_one_variable(&self, value: &mut Syntax) -> Result<Labels> {
-        let mut plain = Plain { names: self, of: None };
+    fn of_one_variable(&self, value: &mut Syntax, inside: Inside) -> Result<Labels> {
+        let mut plain = Plain { names: self, inside, of: None };
         match value.visit(&mut plain) {
             ControlFlow::Break(error) => Err(*error),
             ControlFlow::Continue(()) => Ok(plain.of.flatten()),
@@ -400,19 +403,34 @@ impl VisitorMut for Replacing<'_, '_, '_> {
     }
 }
 
+/// What names are inside of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    Navigation,
+    /// CLASSIFIER and MATCH_NUMBER are columns of its rows, too.
+    Aggregate,
+}
+
 /// Inside of a navigation or an aggregate: names are columns of the rows that it is about.
 struct Plain<'n, 'a, 'c> {
     names: &'n Names<'a, 'c>,
+    inside: Inside,
     /// What the names before said.
     of: Option<Labels>,
 }
 
 impl Plain<'_, '_, '_> {
-    fn column(&mut self, of: Labels, parts: &[Ident], span: Span) -> Result<Syntax> {
+    /// Something here is about the rows of `of`.
+    fn about(&mut self, of: Labels, span: Span) -> Result<()> {
         if self.of.as_ref().is_some_and(|before| *before != of) {
             return Err(self.names.fault("FIRST, LAST, PREV, NEXT and aggregates are about the rows of one variable, or of all", span));
         }
         self.of = Some(of);
+        Ok(())
+    }
+
+    fn column(&mut self, of: Labels, parts: &[Ident], span: Span) -> Result<Syntax> {
+        self.about(of, span)?;
         let [name, fields @ ..] = parts else { return Err(Error::bug("a column without a name")) };
         Ok(with_fields(quoted(relation::column(self.names.given.input, name)?.name), fields))
     }
@@ -426,8 +444,24 @@ impl Plain<'_, '_, '_> {
         match expr {
             Syntax::Function(function) => {
                 let name = function.name.to_string().to_uppercase();
+                match (self.inside, name.as_str()) {
+                    (Inside::Aggregate, "CLASSIFIER") => {
+                        let of = self.names.classified(function)?;
+                        self.about(of, function.name.span())?;
+                        return Ok(Some(quoted(ROW_VARIABLE.to_owned())));
+                    }
+                    (Inside::Aggregate, "MATCH_NUMBER") => {
+                        self.names.no_arguments(function, &name)?;
+                        return Ok(Some(quoted(ROW_NUMBER.to_owned())));
+                    }
+                    (Inside::Navigation, "CLASSIFIER" | "MATCH_NUMBER") => {
+                        let text = format!("{name}(…) cannot be a part of what FIRST, LAST, PREV and NEXT take; aggregates can read it");
+                        return Err(self.names.fault(text, function.name.span()));
+                    }
+                    _ => {}
+                }
                 let aggregate = || self.names.context.context_provider().get_aggregate_meta(&name.to_lowercase()).is_some();
-                if is_walk(function) || matches!(name.as_str(), "PREV" | "NEXT" | "MATCH_NUMBER" | "MATCH_ROWTIME") || aggregate() {
+                if is_walk(function) || matches!(name.as_str(), "PREV" | "NEXT" | "MATCH_ROWTIME") || aggregate() {
                     let text = format!(
                         "{name}(…) cannot stand inside of FIRST, LAST, PREV, NEXT or an aggregate; only PREV and NEXT take FIRST(…) and LAST(…)"
                     );

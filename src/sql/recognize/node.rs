@@ -11,7 +11,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use crate::error::Place;
-use crate::operator::pattern::binding::{End, Labels};
+use crate::operator::pattern::binding::{End, Labels, row_fields};
 use crate::operator::pattern::row_pattern::{Regex, RowSkip, RowsPerMatch};
 
 /// Looks for matches of a pattern among the rows of each partition, in event-time order.
@@ -99,7 +99,7 @@ pub enum Bound {
     Aggregate {
         /// Of which variables; none: of all.
         of: Labels,
-        /// The call.
+        /// The call, over the input and what only the match knows of a row.
         call: Expr,
         /// Of the rows up to the current one only.
         running: bool,
@@ -126,7 +126,8 @@ impl Bound {
     /// Its type over rows of `input` with event time `time`.
     pub fn data_type(&self, input: &DFSchema, time: &Column) -> Result<DataType> {
         match self {
-            Bound::Navigate { value: Some(expr), .. } | Bound::Aggregate { call: expr, .. } => expr.get_type(input),
+            Bound::Navigate { value: Some(value), .. } => value.get_type(input),
+            Bound::Aggregate { call, .. } => call.get_type(&with_row_fields(input)?),
             Bound::Navigate { value: None, .. } => Ok(DataType::Utf8View),
             Bound::Number => Ok(DataType::Int64),
             Bound::Time { zoned } => Ok(match input.field_from_column(time)?.data_type() {
@@ -135,6 +136,13 @@ impl Bound {
             }),
         }
     }
+}
+
+/// The columns of `input`, then those that only a match knows of a row.
+pub(super) fn with_row_fields(input: &DFSchema) -> Result<DFSchema> {
+    let mut fields: Vec<(Option<TableReference>, FieldRef)> = input.iter().map(|(of, field)| (of.cloned(), field.clone())).collect();
+    fields.extend(row_fields().map(|field| (None, Arc::new(field))));
+    DFSchema::new_with_metadata(fields, input.as_arrow().metadata().clone())
 }
 
 /// Name of what is bound as number `at`.

@@ -4,7 +4,7 @@
 //! choice   := row ('|' row)*
 //! row      := (element quantifier?)*            none at all: an empty match
 //! element  := variable | '^' | '$' | '(' choice ')' | '{-' choice '-}' | PERMUTE '(' choice (',' choice)* ')'
-//! quantifier := ('*' | '+' | '?' | '{n}' | '{n,}' | '{n,m}' | '{,m}') '?'?      the second '?': rather less often
+//! quantifier := ('*' | '+' | '?' | '{n}' | '{n,}' | '{n,m}' | '{,m}' | '{,}') '?'?      the second '?': rather less often
 //! ```
 
 use datafusion::sql::sqlparser::ast::Ident;
@@ -206,14 +206,14 @@ impl<'a> Reading<'a> {
         Ok(Regex::Repeat { inner: Box::new(inner), from, to, greedy })
     }
 
-    /// `{n`, `{n,`, `{n,m`, `{,m`: all but the brace at the end.
+    /// `{n`, `{n,`, `{n,m`, `{,m`, `{,`: all but the brace at the end.
     fn range(&mut self) -> Result<(u32, Option<u32>)> {
         self.need("{")?;
         let from = self.number()?;
         let comma = self.take(",");
         let to = if comma { self.number()? } else { from };
-        if self.sign(0) != Some("}") || (from.is_none() && to.is_none()) {
-            return Err(self.fault("a quantifier is {n}, {n,}, {n,m} or {,m}".to_owned()));
+        if self.sign(0) != Some("}") || (from.is_none() && !comma) {
+            return Err(self.fault("a quantifier is {n}, {n,}, {n,m}, {,m} or {,}".to_owned()));
         }
         if to == Some(0) || to.is_some_and(|to| to < from.unwrap_or(0)) {
             return Err(self.fault("the quantifier ends below its beginning, or allows no row at all".to_owned()));
