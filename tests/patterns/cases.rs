@@ -1,7 +1,7 @@
-//! Every case of `cep.jsonl` that means something here: as it stands, in random cuts, with a checkpoint and a restore
+//! Every case of `cep.jsonl` and `cep_more.jsonl` that means something here: as it stands, in random cuts, with a checkpoint and a restore
 //! between any two events, and dealt to other numbers of tasks.
 //!
-//! Read from `EAGRE_CASES` (default `../shared/cases`, else the copy in `tests/cases`). A case does not apply because of
+//! Each is read from `EAGRE_CASES` (default `../shared/cases`), where it is not there from `tests/cases`. A case does not apply because of
 //! what it uses, never because of its name.
 
 use std::collections::BTreeMap;
@@ -12,13 +12,13 @@ use serde_json::Value;
 use super::driver::{Emitted, Step, run};
 use super::random::Random;
 use super::row_cases;
-use super::translate::{Case, Events, pattern, read};
+use super::translate::{Case, Events, RUN, pattern, read};
 
-fn file() -> PathBuf {
+fn file(name: &str) -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let dir = std::env::var_os("EAGRE_CASES").map_or_else(|| here.join("../shared/cases"), PathBuf::from);
-    let file = dir.join("cep.jsonl");
-    if file.exists() { file } else { here.join("tests/cases/cep.jsonl") }
+    let file = dir.join(name);
+    if file.exists() { file } else { here.join("tests/cases").join(name) }
 }
 
 /// The steps that give an operator the events: cut before the rows in `cuts`, with a watermark and a restore there if asked.
@@ -68,7 +68,9 @@ fn found(case: &Case, emitted: &[Emitted], key: Option<i64>) -> Answer {
         .iter()
         .filter(|one| key.is_none() || one.key == key)
         .map(|one| {
-            let of = |label: &&str| one.events.iter().filter(|(step, _)| step == label).map(|(_, event)| *event).collect();
+            let of = |label: &&str| {
+                one.events.iter().filter(|(step, _)| step.split(RUN).next() == Some(*label)).map(|(_, event)| *event).collect()
+            };
             (labels.iter().map(of).collect(), (one.what == "timeout").then_some(one.time))
         })
         .collect();
@@ -125,9 +127,12 @@ fn try_case(case: &Case, random: &mut Random) -> Result<(), String> {
 async fn cases_of_public_test_suites() {
     let seed = Random::seed();
     let mut random = Random::new(seed);
-    let file = file();
-    let cases = read(&std::fs::read_to_string(&file).unwrap());
-    println!("{} cases of {}, EAGRE_SEED={seed}", cases.len(), file.display());
+    let mut cases = Vec::new();
+    for file in ["cep.jsonl", "cep_more.jsonl"].map(file) {
+        let own = read(&std::fs::read_to_string(&file).unwrap());
+        println!("{} cases of {}, EAGRE_SEED={seed}", own.len(), file.display());
+        cases.extend(own);
+    }
     // Per dialect: passed, applicable, all.
     let mut counts: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
     let mut failed = 0;

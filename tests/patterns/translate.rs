@@ -223,9 +223,14 @@ fn nfa_step(step: &Value, labels: &[String], events: &Events) -> Result<Step, In
     made.optional = step["optional"].as_bool().unwrap_or_default();
     made.until = where_of(step, "until", labels, events)?;
     made.gap = millis(&step["gap_within"]);
-    made.after = millis(&step["within_prev"]);
+    let since = millis(&step["within_prev"]);
+    // Within so long of the event before, nothing: absent for so long.
+    *(if link == Link::Not { &mut made.absent_for } else { &mut made.after }) = since;
     Ok(made)
 }
+
+/// Between the name of a step and the number of its repetition, where that is a step of its own.
+pub const RUN: char = '~';
 
 /// Elasticsearch: the newest start counts, `within` includes its end.
 fn eql(pattern: &Value, events: &Events) -> Result<Sequence, Inapplicable> {
@@ -239,11 +244,13 @@ fn eql(pattern: &Value, events: &Events) -> Result<Sequence, Inapplicable> {
     for step in pattern["steps"].as_array().into_iter().flatten() {
         only(step, &["name", "where", "missing", "times"])?;
         let link = if missing(step) { Link::Not } else { Link::Then };
-        let mut made = Step::event(step["name"].as_str().unwrap(), link, where_of(step, "where", &labels, events)?);
-        if let Some(times) = step["times"].as_array() {
-            made.times = Times { from: times[0].as_u64().unwrap() as u32, to: times[1].as_u64().map(|to| to as u32) };
+        // `with runs`: so many steps, of which the newest start counts in each.
+        let runs = step["times"].as_array().map_or(1, |times| times[0].as_u64().unwrap());
+        for run in 1..=runs {
+            let name = step["name"].as_str().unwrap();
+            let name = if run == 1 { name.to_owned() } else { format!("{name}{RUN}{run}") };
+            steps.push(Step::event(&name, link, where_of(step, "where", &labels, events)?));
         }
-        steps.push(made);
     }
     let mut sequence = Sequence::of(steps);
     sequence.within = millis(&pattern["within"]).map(|within| within + 1);
@@ -292,10 +299,13 @@ fn siddhi(case: &Case, events: &Events) -> Result<Sequence, Inapplicable> {
     Ok(sequence)
 }
 
-/// Esper: chains of filters whose first is `every`; a later `every` is our `any`.
+/// Esper: chains of filters whose first is `every`; a later `every` is our `any`. `every` of a whole chain begins anew when
+/// the chain is complete: the run begun first is, if no filter reads another's event, and skips past its last event.
 fn esper(pattern: &Value, events: &Events) -> Result<Sequence, Inapplicable> {
     only(pattern, &["expr", "start_ts"])?;
-    let expr = &pattern["expr"];
+    let whole = &pattern["expr"];
+    let again = whole["op"].as_str() == Some("every");
+    let expr = if again { &whole["arg"] } else { whole };
     if expr["op"].as_str() != Some("followed_by") {
         return Err(format!("uses {} outside a chain", expr["op"]));
     }
@@ -306,8 +316,9 @@ fn esper(pattern: &Value, events: &Events) -> Result<Sequence, Inapplicable> {
     let mut steps = Vec::new();
     for (at, arg) in args.iter().enumerate() {
         let (link, filter) = match arg["op"].as_str() {
-            Some("every") => (Link::Any, &arg["arg"]),
-            Some("filter") if at > 0 => (Link::Then, *arg),
+            Some("every") if !again => (Link::Any, &arg["arg"]),
+            Some("filter") if at > 0 || again => (Link::Then, *arg),
+            _ if again => return Err("every of more than a chain of filters".to_owned()),
             Some("filter") => return Err("one run ever (no every)".to_owned()),
             Some("and") if at + 1 == args.len() => {
                 steps.push(absence(arg, &labels, events)?);
@@ -319,9 +330,17 @@ fn esper(pattern: &Value, events: &Events) -> Result<Sequence, Inapplicable> {
             return Err("every of more than a filter".to_owned());
         }
         only(filter, &["op", "tag", "where"])?;
-        steps.push(Step::event(filter["tag"].as_str().unwrap(), link, where_of(filter, "where", &labels, events)?));
+        let when = where_of(filter, "where", &labels, events)?;
+        if again && when.as_ref().is_some_and(|when| !when.bindings.is_empty()) {
+            return Err("every of a chain whose filters read each other's events".to_owned());
+        }
+        steps.push(Step::event(filter["tag"].as_str().unwrap(), link, when));
     }
-    Ok(Sequence::of(steps))
+    let mut sequence = Sequence::of(steps);
+    if again {
+        sequence.skip = Skip::PastLast;
+    }
+    Ok(sequence)
 }
 
 /// `timer:interval(t) and not filter`: nothing of it for that long.
