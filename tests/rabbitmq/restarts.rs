@@ -102,6 +102,36 @@ fn killed_between_checkpoint_and_acknowledgement_each_message_counts_once() {
 }
 
 #[test]
+fn a_stream_that_is_read_from_its_end_goes_on_there_when_nothing_had_come_before_it_was_killed() {
+    let uri = &shared()["RABBITMQ"];
+    for before in [0, 50] {
+        let stream = unique("stream.end");
+        let mut outside = Outside::connect(uri);
+        outside.queue(&stream, "stream");
+        outside.put(&stream, numbered(0..before));
+        let job = Job::new("");
+        job.rewrite(&format!(
+            "CREATE TABLE messages (n BIGINT) WITH ('connector' = 'rabbitmq', 'uri' = '{uri}', 'stream' = '{stream}',
+  'scan.startup.mode' = 'latest-offset');
+CREATE TABLE seen (n BIGINT) WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = 'json');
+INSERT INTO seen SELECT n FROM messages;",
+            job.path("seen").display()
+        ));
+        let mut running = job.start();
+        running.until("there is a checkpoint", |running| running.metrics().contains("eagre_checkpoint_epoch"));
+        running.kill();
+        outside.put(&stream, numbered(before..before + 10));
+        let mut running = job.start();
+        running.until("what has come since is read", |_| job.lines("seen").len() >= 10);
+        assert_eq!(running.stop(), 0);
+        let mut wanted: Vec<String> = (before..before + 10).map(|n| json!({ "n": n }).to_string()).collect();
+        wanted.sort();
+        assert_eq!(job.lines("seen"), wanted, "{before} messages before: only what came after the start");
+        outside.step(json!({ "step": "delete", "queue": stream }));
+    }
+}
+
+#[test]
 fn a_stream_is_read_on_from_its_offset() {
     let uri = &shared()["RABBITMQ"];
     let stream = unique("stream");

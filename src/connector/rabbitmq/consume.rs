@@ -27,6 +27,10 @@ pub const OFFSET: &str = "x-stream-offset";
 const LAST_CHUNK: u16 = 5_000;
 /// How long the first of them is waited for: a stream may be empty.
 const FIRST_OF_CHUNK: Duration = Duration::from_secs(1);
+/// How long the others are waited for by who has to know the end for sure.
+const REST_OF_CHUNK: Duration = Duration::from_millis(200);
+/// How often a stream that is not empty is asked for its end before that is given up.
+const ASKED_FOR_END: usize = 10;
 
 /// The offset of a message of a stream.
 pub fn offset_of(delivery: &Delivery) -> Option<i64> {
@@ -49,12 +53,12 @@ impl Consuming {
     /// Consumes `queue` with at most `prefetch` messages unacknowledged.
     pub async fn start(
         broker: &Broker,
-        connection: Connection,
+        connection: impl Into<Arc<Connection>>,
         queue: &str,
         prefetch: u16,
         arguments: Vec<(&str, AMQPValue)>,
     ) -> Result<Self> {
-        let fault = |e| fault(broker, queue, e);
+        let (connection, fault) = (connection.into(), |e| fault(broker, queue, e));
         let channel = connection.create_channel().await.map_err(fault)?;
         channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(fault)?;
         let mut table = FieldTable::default();
@@ -63,7 +67,7 @@ impl Consuming {
         }
         let options = BasicConsumeOptions::default();
         let consumer = channel.basic_consume(short(queue)?, "".into(), options, table).await.map_err(fault)?;
-        Ok(Consuming { queue: queue.to_owned(), channel, consumer, connection: Arc::new(connection) })
+        Ok(Consuming { queue: queue.to_owned(), channel, consumer, connection })
     }
 
     /// The messages that are here; waits a moment for the first. An error: the connection, or the consumer, is gone.
@@ -107,28 +111,14 @@ impl Consuming {
         async move { depth(&broker, &channel, &queue).await.map(u64::from) }.boxed()
     }
 
-    /// The offset behind the last message of a stream: its last chunk, attached to on a channel of its own, tells it.
+    /// The offset behind the last message of a stream, about.
     pub fn end(&self, broker: &Arc<Broker>) -> BoxFuture<'static, Result<u64>> {
         let (broker, connection, stream) = (broker.clone(), self.connection.clone(), self.queue.clone());
-        let asking = async move {
-            let fault = |e| fault(&broker, &stream, e);
-            let channel = connection.create_channel().await.map_err(fault)?;
-            channel.basic_qos(LAST_CHUNK, BasicQosOptions::default()).await.map_err(fault)?;
-            let mut table = FieldTable::default();
-            table.insert(OFFSET.into(), AMQPValue::LongString("last".into()));
-            let options = BasicConsumeOptions { no_ack: false, ..BasicConsumeOptions::default() };
-            let mut consumer = channel.basic_consume(short(&stream)?, "".into(), options, table).await.map_err(fault)?;
-            let mut end = 0;
-            let mut patience = FIRST_OF_CHUNK;
-            while let Ok(Some(delivery)) = tokio::time::timeout(patience, consumer.next()).await {
-                let offset = offset_of(&delivery.map_err(fault)?).and_then(|offset| u64::try_from(offset).ok());
-                end = offset.map_or(end, |offset| offset + 1);
-                patience = PATIENCE;
-            }
-            channel.close(200, "".into()).await.map_err(fault)?;
-            Ok(end)
-        };
-        asking.boxed()
+        async move {
+            let end = end_of(&broker, &connection, &stream, PATIENCE).await?;
+            Ok(end.and_then(|end| u64::try_from(end).ok()).unwrap_or(0))
+        }
+        .boxed()
     }
 
     /// Gives credit for further messages, where acknowledging means no more than that (streams).
@@ -136,6 +126,41 @@ impl Consuming {
         let acked = self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await;
         acked.map_err(|e| fault(broker, &self.queue, e))
     }
+}
+
+/// The offset behind the last message of a stream; `None` = no message came. Its last chunk tells it, attached to on a
+/// channel of its own; each message but the first is waited for `patience`.
+async fn end_of(broker: &Broker, connection: &Connection, stream: &str, patience: Duration) -> Result<Option<i64>> {
+    let fault = |e| fault(broker, stream, e);
+    let channel = connection.create_channel().await.map_err(fault)?;
+    channel.basic_qos(LAST_CHUNK, BasicQosOptions::default()).await.map_err(fault)?;
+    let mut table = FieldTable::default();
+    table.insert(OFFSET.into(), AMQPValue::LongString("last".into()));
+    let options = BasicConsumeOptions { no_ack: false, ..BasicConsumeOptions::default() };
+    let mut consumer = channel.basic_consume(short(stream)?, "".into(), options, table).await.map_err(fault)?;
+    let (mut end, mut waits) = (None, FIRST_OF_CHUNK);
+    while let Ok(Some(delivery)) = tokio::time::timeout(waits, consumer.next()).await {
+        end = offset_of(&delivery.map_err(fault)?).map(|offset| offset + 1).or(end);
+        waits = patience;
+    }
+    channel.close(200, "".into()).await.map_err(fault)?;
+    Ok(end)
+}
+
+/// The same where an answer that comes late must not be taken for an empty stream.
+pub async fn end_for_sure(broker: &Broker, connection: &Connection, stream: &str) -> Result<i64> {
+    for _ in 0..ASKED_FOR_END {
+        if let Some(end) = end_of(broker, connection, stream, REST_OF_CHUNK).await? {
+            return Ok(end);
+        }
+        let channel = connection.create_channel().await.map_err(|e| fault(broker, stream, e))?;
+        let messages = depth(broker, &channel, stream).await?;
+        channel.close(200, "".into()).await.map_err(|e| fault(broker, stream, e))?;
+        if messages == 0 {
+            return Ok(0);
+        }
+    }
+    Err(Error::unreachable(format!("stream '{stream}': {} does not tell where it ends", broker.thing())))
 }
 
 /// Messages that wait in a queue. An error of kind [`Kind::Input`]: there is no such queue.

@@ -174,13 +174,13 @@ impl Source for RabbitSource {
                 Ok(Box::new(QueueReader::new(broker, name, self.prefetch, position, (consuming, open), outside)))
             }
             SourceKind::Streams { start, on_gap } => {
-                let attach = match position {
+                let kept = match position {
                     Some(position) => {
-                        let kept: StreamPosition = serde_json::from_value(position.0.clone()).map_err(|e| corrupt(position, e))?;
-                        Attach::Offset(kept.offset)
+                        serde_json::from_value::<StreamPosition>(position.0.clone()).map_err(|e| corrupt(position, e))?.offset
                     }
-                    None => start.clone(),
+                    None => None,
                 };
+                let attach = kept.map_or_else(|| start.clone(), Attach::Offset);
                 let outside = (*on_gap, self.troubles.clone());
                 Ok(Box::new(StreamReader::start(broker, connection, name, self.prefetch, attach, outside).await?))
             }

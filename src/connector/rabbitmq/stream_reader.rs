@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::asked::Asked;
 use super::away::{Kept, Open};
 use super::connection::Broker;
-use super::consume::{Consuming, OFFSET, PATIENCE, offset_of};
+use super::consume::{Consuming, OFFSET, PATIENCE, end_for_sure, offset_of};
 use super::options::OnGap;
 use super::records::Gathered;
 use crate::connector::trouble::Troubles;
@@ -27,8 +27,8 @@ const ASK_END: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamPosition {
-    /// Offset of the next message.
-    pub offset: i64,
+    /// Offset of the next message; `None` = none has come yet, and reading begins where the options say.
+    pub offset: Option<i64>,
 }
 
 /// Where to attach to a stream.
@@ -80,6 +80,12 @@ impl StreamReader {
         attach: Attach,
         (on_gap, troubles): (OnGap, Troubles),
     ) -> Result<Self> {
+        let connection = Arc::new(connection);
+        // A checkpoint may come before the first message: what is published while nobody runs is behind that place, too.
+        let attach = match attach {
+            Attach::Next => Attach::Offset(end_for_sure(&broker, &connection, stream).await?),
+            other => other,
+        };
         let next = if let Attach::Offset(offset) = attach { Some(offset) } else { None };
         let argument = attach.argument();
         let consuming = Consuming::start(&broker, connection, stream, prefetch, vec![(OFFSET, argument)]).await?;
@@ -166,7 +172,6 @@ impl Reader for StreamReader {
     }
 
     fn position(&self) -> Position {
-        // Asked after a chunk: then it is known.
-        Position(serde_json::json!(StreamPosition { offset: self.next.unwrap_or_default() }))
+        Position(serde_json::json!(StreamPosition { offset: self.next }))
     }
 }
