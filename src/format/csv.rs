@@ -292,10 +292,10 @@ impl Find for FindCsv {
                     match value {
                         None => cells.refused.push((record, "the record has no value (a tombstone)".to_owned())),
                         Some(_) => {
+                            // A line may end as in a file; blanks before that are its last field's.
                             let text = &framed.data[start as usize..end as usize];
-                            let blanks = text.len() - text.trim_ascii_end().len();
-                            let line_end = if text.ends_with(b"\n") { end - blanks as u32 } else { end };
-                            self.line(&mut cells, &framed.data, Record { end: line_end, ..record });
+                            let line = text.strip_suffix(b"\n").map_or(text, |line| line.strip_suffix(b"\r").unwrap_or(line));
+                            self.line(&mut cells, &framed.data, Record { end: start + line.len() as u32, ..record });
                         }
                     }
                 }
@@ -411,7 +411,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::format::{DecodeColumn, Decoded, FormatConfig};
+    use crate::format::{DecodeColumn, Decoded, FormatConfig, Framed};
 
     fn config(options: &[(&str, &str)]) -> FormatConfig {
         let mut options: BTreeMap<String, String> = options.iter().map(|(k, v)| (format!("csv.{k}"), (*v).to_owned())).collect();
@@ -484,6 +484,32 @@ mod tests {
         );
         let ignoring = decode(&[("ignore-parse-errors", "true")], "x,y\n").unwrap();
         assert_eq!(show(&ignoring), ["∅ | x | ∅"]);
+    }
+
+    #[test]
+    fn a_record_may_end_as_a_line_does_and_keeps_the_blanks_of_its_last_field() {
+        let spec = |delimiter: &str| {
+            let columns = vec![column("a", DataType::Utf8View), column("b", DataType::Utf8View), column("c", DataType::Utf8View)];
+            let payload = columns.iter().map(|column| column.field.clone()).collect();
+            let spec = DecodeSpec { first: columns, rest: Vec::new(), offsets: true, payload };
+            config(&[("field-delimiter", delimiter)]).decoder(spec).unwrap()
+        };
+        let read = |delimiter: &str, record: &str| {
+            let framed = Framed {
+                data: Bytes::copy_from_slice(record.as_bytes()),
+                values: vec![Some((0, record.len() as u32))],
+                offsets: vec![0],
+                timestamps: vec![0],
+                ..Default::default()
+            };
+            let chunk = Chunk { records: Records::Framed(framed), base_offset: 0, arrived_micros: 0 };
+            let decoded = spec(delimiter).decode(&chunk, &mut |_| Ok(None)).unwrap();
+            assert!(decoded.rejected.is_empty(), "{record:?}: {:?}", decoded.rejected);
+            show(&decoded).remove(0)
+        };
+        assert_eq!(read(",", "x,y,z \n"), "x | y | z ");
+        assert_eq!(read("\\t", "x\ty\t\r\n"), "x | y | ");
+        assert_eq!(read("\\t", "x\t\t\n"), "x |  | ");
     }
 
     #[test]
