@@ -51,6 +51,9 @@ use bytes::Bytes;
 
 use crate::error::Result;
 
+/// What some editors put at the head of a file.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Raw records of one partition, as a connector read them: never one record at a time.
 #[derive(Debug, Clone)]
 pub struct Chunk {

@@ -10,7 +10,7 @@ use super::location::Found;
 use super::walk::Walk;
 use crate::connector::{Position, Read as Next, Reader};
 use crate::error::{Error, Result};
-use crate::format::{Chunk, Records};
+use crate::format::{BYTE_ORDER_MARK, Chunk, Records};
 use crate::time::now_micros;
 
 /// Reads the lines of some files in order.
@@ -21,7 +21,8 @@ pub struct LineReader {
     /// The file being read; `None` when all were read.
     lines: Option<Lines<Box<dyn Read + Send>>>,
     chunk_bytes: usize,
-    /// Each file begins with a header line. The decoder knows that of the first; the others are left out here.
+    /// Each file begins with a header line. The decoder knows that of the first (and its byte order mark); those of the
+    /// others are left out here.
     headers: bool,
 }
 
@@ -78,10 +79,12 @@ impl Reader for LineReader {
         loop {
             let Some(lines) = &mut self.lines else { return Ok(Next::End) };
             if let Some(mut data) = lines.next_chunk().map_err(|e| failed("reading", self.walk.path(), e))? {
-                if self.headers && !self.walk.is_first() && self.walk.at == 0 {
+                if !self.walk.is_first() && self.walk.at == 0 {
+                    let mark = if data.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
                     let header = memchr::memchr(b'\n', &data).map_or(data.len(), |newline| newline + 1);
-                    self.walk.at += header as u64;
-                    data = data.slice(header..);
+                    let head = if self.headers { header } else { mark };
+                    self.walk.at += head as u64;
+                    data = data.slice(head..);
                 }
                 if data.is_empty() {
                     continue;

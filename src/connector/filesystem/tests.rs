@@ -54,6 +54,16 @@ async fn in_a_sequence_only_the_first_file_keeps_its_header() {
 }
 
 #[tokio::test]
+async fn in_a_sequence_only_the_first_file_keeps_what_editors_put_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for (file, text) in [("a.jsonl", "\u{feff}one\ntwo\n"), ("b.jsonl", "\u{feff}"), ("c.jsonl", "\u{feff}three\n")] {
+        std::fs::write(dir.path().join(file), text).unwrap();
+    }
+    let sequence = check_source(&source(dir.path(), ".", Files::Sequence, "json")).await;
+    assert_eq!(sequence, [["\u{feff}one", "two", "three"]]);
+}
+
+#[tokio::test]
 async fn parquet_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
     write_parquet(&dir.path().join("a.parquet"), 0..20_000);

@@ -9,10 +9,7 @@ use super::scan::skip_blank;
 use crate::error::{Error, Result};
 use crate::format::late::Find;
 use crate::format::span::{Cells, Record, Span};
-use crate::format::{Chunk, Framed, Records};
-
-/// What some editors put at the head of a file.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+use crate::format::{BYTE_ORDER_MARK, Chunk, Framed, Records};
 
 /// How far the walk may look beyond the end of a framed record: enough for its wide loads, too little for a torn record
 /// to run through all that follow.
