@@ -12,8 +12,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::append_file::{AppendFile, ToSync};
@@ -23,6 +25,11 @@ use crate::connector::{Prepared, Sink, Writer};
 use crate::error::{Error, Result};
 use crate::format::Encoder;
 use crate::state::StateHandles;
+
+/// Bytes that are held back behind a barrier before who writes more of them waits.
+const HELD_BYTES: usize = 32 << 20;
+/// How long who waits does so before it looks again.
+const ROOM_WAIT: Duration = Duration::from_millis(5);
 
 /// A single file.
 #[derive(Debug)]
@@ -187,6 +194,11 @@ impl Growing {
         Ok(())
     }
 
+    /// Is so much of a task's held back that it is to wait for the others?
+    fn is_full(&self, task: usize) -> bool {
+        self.held.len() > HELD_BYTES && self.at_barrier.contains(&task)
+    }
+
     /// A task has come to the barrier, or to its end.
     fn barrier(&mut self, task: usize) -> Result<Noted> {
         self.at_barrier.insert(task);
@@ -236,6 +248,20 @@ impl Writer for OneFileWriter {
             return Ok(());
         }
         self.growing.lock().take(self.task, &mut self.buffer)
+    }
+
+    /// The barrier has gone out to all tasks before this one writes behind it: the others come to it without this one.
+    fn room(&self) -> Option<BoxFuture<'static, Result<()>>> {
+        if !self.growing.lock().is_full(self.task) {
+            return None;
+        }
+        let (growing, task) = (self.growing.clone(), self.task);
+        Some(Box::pin(async move {
+            while growing.lock().is_full(task) {
+                tokio::time::sleep(ROOM_WAIT).await;
+            }
+            Ok(())
+        }))
     }
 
     fn prepare(&mut self, _epoch: u64) -> Result<Option<Prepared>> {

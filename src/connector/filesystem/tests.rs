@@ -188,3 +188,23 @@ fn what_a_sink_cannot_be_is_said() {
     assert!(one.check_unbounded().unwrap_err().to_string().contains("name a directory ('out')"));
     assert!(source_of(&[("connector", "filesystem"), ("path", "-"), ("format", "parquet")], &env).is_err());
 }
+
+#[tokio::test]
+async fn a_task_far_behind_the_barrier_waits_for_those_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink_of(&[("connector", "filesystem"), ("path", "out.jsonl"), ("format", "json")], &Environment::new(dir.path(), dir.path(), "p")).unwrap();
+    sink.start(None).unwrap();
+    let mut writers: Vec<_> = (0..2).map(|task| sink.open(task, &mut StateHandles::empty(task, 2)).unwrap()).collect();
+    let long = arrow::array::StringViewArray::from_iter_values((0..8).map(|_| "x".repeat(8 << 20)));
+    let numbers = arrow::array::Int64Array::from_iter_values(0..8);
+    let large = arrow::array::RecordBatch::try_new(Arc::new(Schema::new(columns())), vec![Arc::new(long), Arc::new(numbers)]).unwrap();
+    writers[0].write(&large).unwrap();
+    assert!(writers[0].room().is_none(), "nothing is held back before a barrier");
+    writers[0].prepare(1).unwrap();
+    writers[0].write(&large).unwrap();
+    let room = writers[0].room().unwrap();
+    assert!(writers[1].room().is_none(), "the others must come to the barrier");
+    writers[1].prepare(1).unwrap();
+    room.await.unwrap();
+    assert!(writers[0].room().is_none());
+}
