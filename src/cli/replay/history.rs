@@ -80,9 +80,9 @@ impl FromStr for Since {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match text.trim().parse::<u32>() {
-            Ok(offset) => Ok(Since::Offset(i64::from(offset))),
-            Err(_) => text.parse().map(|Moment(micros)| Since::Time(micros)),
+        match text.trim().parse::<i64>() {
+            Ok(offset) if offset >= 0 => Ok(Since::Offset(offset)),
+            _ => text.parse().map(|Moment(micros)| Since::Time(micros)),
         }
     }
 }
