@@ -8,7 +8,7 @@
 //! | `/tables/{name}?where=&limit=&format=json\|csv` | the rows of a table; `where` is a condition in SQL |
 //! | `/rules` | JSON: the rules with state, counts, last alert, and why a file was refused |
 //! | `/rules/{name}` | the text of a rule; with `http.write`: `PUT` saves one that is fit to run, `DELETE` takes it away |
-//! | `/tables/{name}/changes?snapshot=true` | server-sent events: `rows` that each publish adds or replaces by key, rows `deleted` |
+//! | `/tables/{name}/changes?snapshot=true` | server-sent events (`change_feed.rs`): `rows` that each publish adds or replaces by key, rows `deleted` |
 //!
 //! With a token, everything but `/health` asks for `Authorization: Bearer <token>`.
 
@@ -21,7 +21,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use datafusion::common::TableReference;
@@ -33,6 +33,7 @@ use tokio::net::TcpListener;
 use crate::error::{Error, Kind};
 use crate::metrics::Metrics;
 use crate::options;
+use crate::server::change_feed;
 use crate::server::health::Health;
 use crate::server::json;
 use crate::server::listen::Guard;
@@ -40,12 +41,10 @@ use crate::server::queries::{Queries, Stop};
 use crate::server::rules::{Changed, RuleBoard};
 use crate::server::tls_listener::TlsListener;
 use crate::sql::types;
-use crate::table::{Changes, Heard, LiveTable, TableSnapshot, at_one_cut};
+use crate::table::{LiveTable, TableSnapshot, at_one_cut};
 
 /// Rows of a table that are sent unless `limit` says otherwise.
 const LIMIT: usize = 1_000;
-/// Rows in one event of a change feed, at most.
-const EVENT_ROWS: usize = 1_000;
 
 /// What the HTTP door shows.
 #[derive(Clone)]
@@ -266,64 +265,14 @@ fn as_csv(rows: Rows) -> impl Stream<Item = Result<Vec<u8>, Error>> + Send {
     futures::stream::once(async move { head }).chain(rows.map(|batch| json::csv(&batch?, false)))
 }
 
-/// How a change feed begins.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Beginning {
-    /// Send the rows of the table first, as events `snapshot`.
-    #[serde(default)]
-    snapshot: bool,
-}
-
 async fn changes(
     State(door): State<Arc<HttpDoor>>,
     Path(name): Path<String>,
     Query(given): Query<BTreeMap<String, String>>,
 ) -> Result<Response, Fault> {
-    let from: Beginning = options::parse(&given).map_err(|fault| Error::input(fault.message))?;
-    // Listening begins before the snapshot is taken: what both hold is left out by its version.
-    let feed = known(&door, &name)?.changes();
-    let mut first = Vec::new();
-    let mut seen = 0;
-    if from.snapshot
-        && let Some(table) = door.queries.tables().snapshot().table(&name)
-    {
-        seen = table.version;
-        first = events("snapshot", seen, &table.batches()?)?;
-    }
-    let first = futures::stream::iter(first.into_iter().map(Ok::<_, Infallible>));
-    Ok(Sse::new(first.chain(told(feed, seen))).keep_alive(KeepAlive::default()).into_response())
-}
-
-/// The changes after version `seen`, as events.
-fn told(feed: Changes, seen: u64) -> impl Stream<Item = Result<Event, Infallible>> + Send {
-    let heard = futures::stream::unfold(feed, |mut feed| async move { Some((feed.next().await?, feed)) });
-    heard.flat_map(move |heard| {
-        let events = match heard {
-            Heard::Change(change) if change.version > seen => events("deleted", change.version, &change.deleted).and_then(|mut deleted| {
-                deleted.extend(events("rows", change.version, &change.rows)?);
-                Ok(deleted)
-            }),
-            Heard::Change(_) => Ok(Vec::new()),
-            Heard::Lost(publishes) => {
-                let text = json!({ "publishes": publishes, "why": "this listener was too slow; ask for the snapshot again" });
-                Ok(vec![Event::default().event("lost").data(text.to_string())])
-            }
-        };
-        let events = events.unwrap_or_else(|error| vec![Event::default().event("error").data(json!(error.to_string()).to_string())]);
-        futures::stream::iter(events.into_iter().map(Ok))
-    })
-}
-
-fn events(kind: &str, version: u64, batches: &[arrow::array::RecordBatch]) -> Result<Vec<Event>, Error> {
-    let mut events = Vec::new();
-    for batch in batches {
-        for from in (0..batch.num_rows()).step_by(EVENT_ROWS) {
-            let rows = batch.slice(from, EVENT_ROWS.min(batch.num_rows() - from));
-            events.push(Event::default().event(kind).id(version.to_string()).data(json::array(&[rows])?));
-        }
-    }
-    Ok(events)
+    let beginning = options::parse(&given).map_err(|fault| Error::input(fault.message))?;
+    let events = change_feed::events(door.queries.tables(), known(&door, &name)?.as_ref(), &beginning)?;
+    Ok(Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::default()).into_response())
 }
 
 #[cfg(test)]
