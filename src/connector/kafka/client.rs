@@ -94,7 +94,7 @@ impl Properties {
             };
             let unknown = refused.contains("No such configuration property");
             faults.push(match unknown {
-                true => fault(format!("unknown option 'properties.{name}'{}", did_you_mean(name, super::properties::KNOWN))),
+                true => fault(format!("unknown option 'properties.{name}'{}", did_you_mean(name, super::properties::known()))),
                 false => fault(format!("'properties.{name}' = '{value}': {refused}")),
             });
         }
