@@ -48,12 +48,19 @@ pub struct Given {
     options: BTreeMap<String, String>,
     /// The names that are known so far.
     known: Vec<&'static str>,
+    /// Names that others have taken out before: one that is misspelt has come here.
+    taken_before: &'static [&'static str],
 }
 
 impl Given {
     /// All of them.
     pub fn new(options: BTreeMap<String, String>) -> Self {
-        Given { options, known: Vec::new() }
+        Given { options, known: Vec::new(), taken_before: &[] }
+    }
+
+    /// All but those of these names, which others have taken out.
+    pub fn without(options: BTreeMap<String, String>, taken_before: &'static [&'static str]) -> Self {
+        Given { taken_before, ..Given::new(options) }
     }
 
     /// Takes those that `T` knows.
@@ -76,7 +83,7 @@ impl Given {
         let names = names::<T>();
         self.known.extend(names);
         match self.options.keys().find(|key| !names.contains(&key.as_str())) {
-            Some(unknown) => Err(Fault::unknown(unknown, &self.known)),
+            Some(unknown) => Err(Fault::unknown(unknown, &self.known, self.taken_before)),
             None => parse(&self.options),
         }
     }
@@ -96,16 +103,13 @@ impl Fault {
         Fault { key: None, message }
     }
 
-    fn unknown(field: &str, expected: &[&'static str]) -> Self {
-        let message = if expected.is_empty() {
-            format!("unknown option '{field}'; it takes none")
-        } else {
-            match did_you_mean(field, expected.iter().copied()) {
-                near if near.is_empty() => format!("unknown option '{field}'; it knows {}", expected.join(", ")),
-                near => format!("unknown option '{field}'{near}"),
-            }
+    fn unknown(field: &str, expected: &[&'static str], others: &[&'static str]) -> Self {
+        let hint = match did_you_mean(field, expected.iter().chain(others).copied()) {
+            near if !near.is_empty() => near,
+            _ if expected.is_empty() => "; it takes none".to_owned(),
+            _ => format!("; it knows {}", expected.join(", ")),
         };
-        Fault { key: Some(field.to_owned()), message }
+        Fault { key: Some(field.to_owned()), message: format!("unknown option '{field}'{hint}") }
     }
 
     /// Names the option whose value is at fault.
@@ -128,7 +132,7 @@ impl de::Error for Fault {
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Fault::unknown(field, expected)
+        Fault::unknown(field, expected, &[])
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -274,6 +278,8 @@ mod tests {
         );
         assert_eq!(read(&[("scan.mode", "slw"), ("path", "x")]).unwrap_err().key.as_deref(), Some("scan.mode"));
         assert_eq!(read(&[("pth", "x")]).unwrap_err().message, "unknown option 'pth'; did you mean 'path'?");
+        let given = Given::without([("format.on-eror".to_owned(), "skip".to_owned())].into(), &["format.on-error"]);
+        assert_eq!(given.rest::<Options>().unwrap_err().message, "unknown option 'format.on-eror'; did you mean 'format.on-error'?");
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
+use super::reading::Scanning;
 use crate::error::{Error, Result};
 use crate::options::Fault;
 
 /// Reads `options` (without `connector` and `format`) into the options struct `T` of `connector`. An unknown option, a
 /// missing one and an unknown choice are told with the nearest match.
 pub fn parse<T: DeserializeOwned>(connector: &str, options: &BTreeMap<String, String>) -> Result<T> {
-    crate::options::parse(options).map_err(|fault| told(connector, &fault))
+    crate::options::Given::without(options.clone(), Scanning::names()).rest().map_err(|fault| told(connector, &fault))
 }
 
 /// The options of a table of which several structs each have a part.
@@ -22,7 +23,7 @@ pub struct Given {
 impl Given {
     /// Those of a table of `connector`.
     pub fn new(connector: &'static str, options: BTreeMap<String, String>) -> Self {
-        Given { connector, given: crate::options::Given::new(options) }
+        Given { connector, given: crate::options::Given::without(options, Scanning::names()) }
     }
 
     /// Takes those that `T` knows.

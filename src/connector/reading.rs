@@ -1,5 +1,5 @@
-//! Options of reading that connectors share: where it begins, and where it ends. A connector whose modes are others says
-//! so with an enum of its own.
+//! Options of reading that connectors share: where it begins, where it ends, and what is made of what is read. A connector
+//! whose modes are others says so with an enum of its own.
 
 use std::collections::BTreeMap;
 
@@ -39,6 +39,89 @@ pub struct Ending<M> {
     /// With mode `timestamp`: milliseconds since 1970; reading ends before the first record at or after it.
     #[serde(rename = "scan.bounded.timestamp-millis", default)]
     pub timestamp_ms: Option<i64>,
+}
+
+/// What is made of what is read: the planner's part of a table's options, which connectors never see.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scanning {
+    /// Declare a partition idle after this long without records (`'10 s'`); not set: never.
+    #[serde(rename = "scan.watermark.idle-timeout", default, deserialize_with = "crate::time::deserialize_some_micros")]
+    pub idle_timeout_micros: Option<i64>,
+
+    /// Judge lateness by row (`on-event`, the default) or by batch (`on-periodic`: results then depend on timing).
+    #[serde(rename = "scan.watermark.emit.strategy", default)]
+    pub emit: Emit,
+
+    /// Keep the partitions of all inputs within this much event time of each other.
+    #[serde(rename = "scan.watermark.alignment.max-drift", default, deserialize_with = "crate::time::deserialize_some_micros")]
+    pub max_drift_micros: Option<i64>,
+
+    /// `wall-clock`: event time goes on with the clock while there is no traffic. Default `none`.
+    #[serde(rename = "scan.watermark.advance", default)]
+    pub advance: Advance,
+
+    /// A row further ahead of the clock than this never drives the watermark: it is refused.
+    #[serde(rename = "scan.watermark.max-future-skew", default, deserialize_with = "crate::time::deserialize_some_micros")]
+    pub max_future_skew_micros: Option<i64>,
+
+    /// What happens to records that cannot be decoded: `dead-letter` (default, but `skip` where the format's
+    /// `ignore-parse-errors` is true), `skip`, `fail`.
+    #[serde(rename = "format.on-error", default)]
+    pub on_error: Option<OnUndecodable>,
+
+    /// Where dead letters go: `table` (the default) is the live table `dead_letters`, anything else a topic where the table
+    /// itself is: of its Kafka cluster (made when it is missing), a queue of its RabbitMQ broker (`exchange:NAME` is an
+    /// exchange), else of the embedded log. `log:NAME` is a topic of the embedded log in any case, `shop:NAME` one of the
+    /// broker that `eagre.yaml` calls `shop`.
+    #[serde(rename = "dead-letter", default)]
+    pub dead_letter: Option<String>,
+
+    /// `true`: behind a record that is refused, later records of its key wait in the dead letters (reason `parked`), until
+    /// `eagre replay dead-letters` has sent them again in their order. Default `false`.
+    #[serde(rename = "dead-letter.ordered", default)]
+    pub ordered: bool,
+}
+
+impl Scanning {
+    /// The names of these options.
+    pub fn names() -> &'static [&'static str] {
+        crate::options::names::<Scanning>()
+    }
+}
+
+/// How lateness is judged.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Emit {
+    /// By row: against the watermark of the rows before it.
+    #[default]
+    OnEvent,
+    /// By batch.
+    OnPeriodic,
+}
+
+/// What event time does while there is no traffic.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Advance {
+    /// It stands.
+    #[default]
+    None,
+    /// It goes on with the clock.
+    WallClock,
+}
+
+/// What happens to records that cannot be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUndecodable {
+    /// The pipeline stops.
+    Fail,
+    /// They are counted.
+    Skip,
+    /// They are counted and kept.
+    DeadLetter,
 }
 
 /// Where reading begins, of logs that keep no place for their readers.

@@ -141,12 +141,14 @@ pub struct ConfiguredSource {
     pub key: Option<KeyRead>,
     /// Metadata that only this connector knows: keys, and the types of their columns.
     pub metadata: &'static [(&'static str, DataType)],
+    /// Its records have keys, whether the table reads them or not: records of one key keep their order.
+    pub has_keys: bool,
 }
 
 impl ConfiguredSource {
     /// A source whose records are read by `format` alone.
     pub fn new(source: Arc<dyn Source>, format: FormatConfig) -> Self {
-        ConfiguredSource { source, format, key: None, metadata: &[] }
+        ConfiguredSource { source, format, key: None, metadata: &[], has_keys: false }
     }
 
     /// What the rows do to those before them: declared here, so that planning can keep account of it.
@@ -296,4 +298,33 @@ fn unknown(name: &str) -> Error {
 
 fn only(connector: &str, done: &str, table: &str) -> Error {
     Error::input(format!("table '{table}': connector '{connector}' can only be {done}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Environment;
+    use crate::connector::contract::source_of;
+
+    #[test]
+    fn a_slip_in_an_option_that_all_sources_share_is_told_with_its_name() {
+        let env = Environment::new("/nowhere", "/nowhere", "p");
+        let tables: [&[(&str, &str)]; 5] = [
+            &[("connector", "log")],
+            &[("connector", "filesystem"), ("path", "x"), ("format", "json")],
+            &[("connector", "rabbitmq"), ("uri", "amqp://box"), ("queue", "q")],
+            &[("connector", "kafka"), ("topic", "t"), ("format", "json"), ("properties.bootstrap.servers", "box:1")],
+            &[("connector", "feed")],
+        ];
+        for table in tables {
+            for (slip, meant) in [
+                ("format.on-eror", "format.on-error"),
+                ("dead-letter.orderd", "dead-letter.ordered"),
+                ("scan.watermark.idle-timeot", "scan.watermark.idle-timeout"),
+                ("scan.idle-timeot", "scan.watermark.idle-timeout"),
+            ] {
+                let told = source_of(&[table, &[(slip, "1")]].concat(), &env).unwrap_err().to_string();
+                assert!(told.ends_with(&format!("unknown option '{slip}'; did you mean '{meant}'?")), "{told}");
+            }
+        }
+    }
 }

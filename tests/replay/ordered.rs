@@ -91,9 +91,14 @@ fn records_without_keys_cannot_be_ordered() {
 CREATE MATERIALIZED VIEW seen AS SELECT id FROM lines;";
     let (code, told) = Folder::new(sql).fails(&["check", "."]);
     assert!(
-        code == 2 && told.contains("10.sql:1:") && told.contains("records of 'filesystem' have no keys to be ordered by"),
+        code == 2 && told.contains("10.sql:1:103: ") && told.contains("table 'lines': 'dead-letter.ordered' needs records with keys"),
         "{code} {told}"
     );
+    // Where the table names a broker of eagre.yaml, what that is decides.
+    let mail = Folder::new(&sql.replace("'connector' = 'filesystem', 'path' = 'in.jsonl'", "'broker' = 'mail', 'queue' = 'q'"));
+    std::fs::write(mail.path("eagre.yaml"), "brokers:\n  mail:\n    connector: rabbitmq\n    uri: amqp://nowhere\n").unwrap();
+    let (code, told) = mail.fails(&["check", "."]);
+    assert!(code == 2 && told.contains("'dead-letter.ordered' needs records with keys"), "{code} {told}");
     let slip = sql.replace("'dead-letter.ordered' = 'true'", "'dead-letter.ordered' = 'yes'");
     let (code, told) = Folder::new(&slip).fails(&["check", "."]);
     assert!(code == 2 && told.contains("dead-letter.ordered"), "{code} {told}");

@@ -161,9 +161,8 @@ pub fn source(connector: &'static str, mut request: TableRequest<'_>, env: &Envi
         options.beginning.mode = options::Startup::EarliestOffset;
     }
     let source = Arc::new(source::KafkaSource::new(connector, request.table, options, properties, env)?);
-    let mut configured = ConfiguredSource { metadata: &reader::METADATA, ..ConfiguredSource::new(source, formats.value) };
-    configured.key = formats.key.map(|format| key_read(&request, connector, format, &columns, names));
-    Ok(configured)
+    let key = formats.key.map(|format| key_read(&request, connector, format, &columns, names));
+    Ok(ConfiguredSource { key, has_keys: true, metadata: &reader::METADATA, ..ConfiguredSource::new(source, formats.value) })
 }
 
 /// The sink of a table.

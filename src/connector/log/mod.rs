@@ -39,7 +39,7 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
     let format = take_format(&mut request.options)?;
     let options = TableOptions::read(NAME, request.options)?;
     let source = source::LogSource::new(request.table, options, env)?;
-    Ok(ConfiguredSource::new(Arc::new(source), format))
+    Ok(ConfiguredSource { has_keys: true, ..ConfiguredSource::new(Arc::new(source), format) })
 }
 
 /// The sink of a table.
@@ -63,7 +63,7 @@ pub fn upsert_source(mut request: TableRequest<'_>, env: &Environment) -> Result
     let source = source::LogSource::new(request.table, options, env)?;
     let columns = request.primary_key.iter().map(|name| (name.clone(), name.clone())).collect();
     let key = Some(KeyRead { format: key, columns, upserts: true });
-    Ok(ConfiguredSource { key, ..ConfiguredSource::new(Arc::new(source), value) })
+    Ok(ConfiguredSource { key, has_keys: true, ..ConfiguredSource::new(Arc::new(source), value) })
 }
 
 /// The sink of a table of upserts.

@@ -65,6 +65,14 @@ fn time_hint(times: &[(String, String)]) -> String {
     }
 }
 
+/// Ordered parking of records without keys.
+pub(super) fn ordered_without_keys(table: &str) -> Error {
+    Error::input(format!(
+        "table '{table}': 'dead-letter.ordered' needs records with keys to order them by; those of 'log', 'upsert-log', 'kafka' and \
+         'upsert-kafka' have some"
+    ))
+}
+
 /// MATCH_RECOGNIZE ordered by a column that is no time attribute.
 pub(super) fn match_without_time(column: &str, times: &[(String, String)]) -> Error {
     let hint = time_hint(times);

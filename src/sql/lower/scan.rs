@@ -25,6 +25,7 @@ use super::time_columns::Linear;
 use super::{Lowering, refuse};
 use crate::change::{self, Changes};
 use crate::connector::options;
+use crate::connector::reading::{Advance, Emit, OnUndecodable, Scanning};
 use crate::connector::registry::TableRequest;
 use crate::dataflow::graph::{NodeId, NodeKind, OnError, SEQ_COLUMN, ScanSpec, SourceNode, TimeSpec, WatermarkExpr};
 use crate::error::{Error, Result, did_you_mean};
@@ -48,77 +49,6 @@ pub(super) struct SourceStream {
     unbounded: bool,
 }
 
-/// The options of a table that are the planner's, not the connector's.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ScanOptions {
-    /// Declare a partition idle after this long without records (`'10 s'`); not set: never.
-    #[serde(rename = "scan.watermark.idle-timeout", default, deserialize_with = "crate::time::deserialize_some_micros")]
-    idle_timeout_micros: Option<i64>,
-    /// Judge lateness by row (`on-event`, the default) or by batch (`on-periodic`: results then depend on timing).
-    #[serde(rename = "scan.watermark.emit.strategy", default)]
-    emit: Emit,
-    /// Keep the partitions of all inputs within this much event time of each other.
-    #[serde(rename = "scan.watermark.alignment.max-drift", default, deserialize_with = "crate::time::deserialize_some_micros")]
-    max_drift_micros: Option<i64>,
-    /// `wall-clock`: event time goes on with the clock while there is no traffic. Default `none`.
-    #[serde(rename = "scan.watermark.advance", default)]
-    advance: Advance,
-    /// A row further ahead of the clock than this never drives the watermark: it is refused.
-    #[serde(rename = "scan.watermark.max-future-skew", default, deserialize_with = "crate::time::deserialize_some_micros")]
-    max_future_skew_micros: Option<i64>,
-    /// What happens to records that cannot be decoded: `dead-letter` (default, but `skip` where the format's
-    /// `ignore-parse-errors` is true), `skip`, `fail`.
-    #[serde(rename = "format.on-error", default)]
-    on_error: Option<OnErrorOption>,
-    /// Where dead letters go: `table` (the default) is the live table `dead_letters`, anything else a topic where the table
-    /// itself is: of its Kafka cluster (made when it is missing), a queue of its RabbitMQ broker (`exchange:NAME` is an
-    /// exchange), else of the embedded log. `log:NAME` is a topic of the embedded log in any case, `shop:NAME` one of the
-    /// broker that `eagre.yaml` calls `shop`.
-    #[serde(rename = "dead-letter", default)]
-    dead_letter: Option<String>,
-    /// `true`: behind a record that is refused, later records of its key wait in the dead letters (reason `parked`), until
-    /// `eagre replay dead-letters` has sent them again in their order. Default `false`.
-    #[serde(rename = "dead-letter.ordered", default)]
-    ordered: bool,
-}
-
-/// Names of the options above.
-pub(super) const PLANNER_OPTIONS: [&str; 8] = [
-    "scan.watermark.idle-timeout",
-    "scan.watermark.emit.strategy",
-    "scan.watermark.alignment.max-drift",
-    "scan.watermark.advance",
-    "scan.watermark.max-future-skew",
-    "format.on-error",
-    "dead-letter",
-    "dead-letter.ordered",
-];
-
-#[derive(Debug, Default, PartialEq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Emit {
-    #[default]
-    OnEvent,
-    OnPeriodic,
-}
-
-#[derive(Debug, Default, PartialEq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Advance {
-    #[default]
-    None,
-    WallClock,
-}
-
-#[derive(Debug, Clone, Copy, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum OnErrorOption {
-    Fail,
-    Skip,
-    DeadLetter,
-}
-
 /// `'dead-letter'`: not a topic, but the live table.
 const DEAD_LETTER_TABLE: &str = "table";
 
@@ -126,16 +56,16 @@ impl Lowering<'_> {
     /// Adds the source that serves all scans of a table.
     pub(super) fn open_source(&mut self, demand: &Demand<'_>) -> Result<()> {
         let table = demand.table;
-        let (request_options, scan_options) = split_options(&table.def)?;
+        let (request_options, scan_options) = split_options(&table.def).map_err(|fault| at_option(&table.def, fault))?;
         let columns = physical_columns(table);
         let request =
             TableRequest { table: &table.def.name, options: request_options, columns: &columns, primary_key: &table.def.primary_key };
         let dead_letters = scan_options.dead_letter.filter(|name| name != DEAD_LETTER_TABLE);
         let dead_letters = dead_letters.map(|name| self.letters_to(&name, &table.def, request.clone())).transpose()?;
-        if scan_options.ordered {
-            check_ordered(&table.def)?;
+        let configured = self.outside.source(request).map_err(|fault| at_option(&table.def, fault))?;
+        if scan_options.ordered && !configured.has_keys {
+            return Err(at_option(&table.def, refuse::ordered_without_keys(&table.def.name)));
         }
-        let configured = self.outside.source(request)?;
         let changes = configured.changes();
         let upserts = changes == Changes::Upserts;
         let key = table.def.primary_key.iter().map(|name| Ok(table.schema.index_of(name)?)).collect::<Result<Vec<usize>>>()?;
@@ -225,10 +155,10 @@ impl Lowering<'_> {
             }),
         };
         let on_error = match scan_options.on_error {
-            Some(OnErrorOption::Fail) => OnError::Fail,
-            Some(OnErrorOption::Skip) => OnError::Skip,
+            Some(OnUndecodable::Fail) => OnError::Fail,
+            Some(OnUndecodable::Skip) => OnError::Skip,
             None if configured.format.skips_undecodable() => OnError::Skip,
-            Some(OnErrorOption::DeadLetter) | None => OnError::DeadLetter,
+            Some(OnUndecodable::DeadLetter) | None => OnError::DeadLetter,
         };
         let unbounded = !configured.source.bounded();
         let source = SourceNode { source: configured.source, scan: Arc::new(spec), time: time_spec, on_error, dead_letters };
@@ -368,20 +298,6 @@ fn delay(expr: &Expr, table: &DeclaredTable, time: &str) -> Result<Option<i64>> 
     Ok(Linear::of(expr, &schema).filter(|linear| linear.columns == [(at, 1)]).map(|linear| -linear.micros))
 }
 
-/// Only records of a topic have keys.
-fn check_ordered(def: &TableDef) -> Result<()> {
-    use crate::connector::{kafka, log};
-    // Without a connector of its own it reads a named broker: whether that has keys shows in the letters.
-    let connector = def.options.get("connector").map(|option| option.value.as_str());
-    match connector.filter(|connector| ![log::NAME, log::UPSERT_NAME, kafka::NAME, kafka::UPSERT].contains(connector)) {
-        Some(connector) => {
-            let text = format!("table '{}': records of '{connector}' have no keys to be ordered by", def.name);
-            Err(Error::input(text).at(def.options["dead-letter.ordered"].place.clone()))
-        }
-        None => Ok(()),
-    }
-}
-
 /// The columns that records hold, or that travel beside them.
 pub fn physical_columns(table: &DeclaredTable) -> Vec<FieldRef> {
     table.schema.fields().iter().zip(&table.def.columns).filter(|(_, column)| !is_computed(&column.kind)).map(|(f, _)| f.clone()).collect()
@@ -389,28 +305,24 @@ pub fn physical_columns(table: &DeclaredTable) -> Vec<FieldRef> {
 
 /// The options of a table that are not the planner's: those of its connector and its formats.
 pub fn connector_options(def: &TableDef) -> BTreeMap<String, String> {
-    let theirs = def.options.iter().filter(|(key, _)| !PLANNER_OPTIONS.contains(&key.as_str()));
+    let theirs = def.options.iter().filter(|(key, _)| !Scanning::names().contains(&key.as_str()));
     theirs.map(|(key, option)| (key.clone(), option.value.clone())).collect()
 }
 
 /// The connector's options, and the planner's.
-fn split_options(def: &TableDef) -> Result<(BTreeMap<String, String>, ScanOptions)> {
-    let (ours, theirs): (BTreeMap<_, _>, BTreeMap<_, _>) = def
-        .options
-        .iter()
-        .map(|(key, option)| (key.clone(), option.value.clone()))
-        .partition(|(key, _)| PLANNER_OPTIONS.contains(&key.as_str()));
-    if let Some(key) = theirs.keys().find(|key| key.starts_with("scan.watermark.")) {
-        let place = def.options[key].place.clone();
-        return Err(Error::input(format!("table '{}': unknown option '{key}'{}", def.name, did_you_mean(key, PLANNER_OPTIONS))).at(place));
-    }
-    let connector = theirs.get("connector").map_or("", String::as_str);
-    let scan = options::parse(connector, &ours).map_err(|fault| {
-        let key = def.options.keys().find(|key| fault.message().contains(&format!("'{key}'")));
-        match key {
-            Some(key) => fault.at(def.options[key].place.clone()),
-            None => fault,
-        }
-    })?;
+fn split_options(def: &TableDef) -> Result<(BTreeMap<String, String>, Scanning)> {
+    let ours = def.options.iter().filter(|(key, _)| Scanning::names().contains(&key.as_str()));
+    let ours = ours.map(|(key, option)| (key.clone(), option.value.clone())).collect();
+    let theirs = connector_options(def);
+    let scan = options::parse(theirs.get("connector").map_or("", String::as_str), &ours)?;
     Ok((theirs, scan))
+}
+
+/// A fault of a table's options, at the option that it names.
+fn at_option(def: &TableDef, fault: Error) -> Error {
+    let named = def.options.iter().find(|(key, _)| fault.message().contains(&format!("'{key}'")));
+    match named {
+        Some((_, option)) => fault.at(option.place.clone()),
+        None => fault,
+    }
 }

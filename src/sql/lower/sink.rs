@@ -9,7 +9,7 @@ use datafusion::logical_expr::LogicalPlan;
 use super::Lowering;
 use super::changes::{Changed, check_sink};
 use super::outside::LiveTable;
-use super::scan::PLANNER_OPTIONS;
+use super::scan::connector_options;
 use super::stream::Stream;
 use crate::change;
 use crate::connector::registry::TableRequest;
@@ -214,8 +214,7 @@ impl Lowering<'_> {
             }
             return live(&table.name, &table.primary_key, retention);
         }
-        let options = table.options.iter().filter(|(key, _)| !PLANNER_OPTIONS.contains(&key.as_str()));
-        let options = options.map(|(key, option)| (key.clone(), option.value.clone())).collect();
+        let options = connector_options(table);
         let columns = described(table, fields, time);
         let request = TableRequest { table: &table.name, options, columns: &columns, primary_key: &table.primary_key };
         self.outside.sink(request).map_err(|fault| fault.at(table.place.clone()))
