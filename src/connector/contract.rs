@@ -6,7 +6,9 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, FieldRef};
 
-use super::registry::{Environment, TableRequest, sink, source};
+use super::environment::Environment;
+use super::registry::{sink, source};
+use super::table::TableRequest;
 use super::{Partition, Position, Prepared, Read, Sink, Source};
 use crate::format::{Chunk, Records};
 use crate::state::StateHandles;

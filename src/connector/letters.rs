@@ -1,5 +1,5 @@
 //! Dead letters as the sinks of topics and queues find them: rows of the table `dead_letters`, read by the names of its
-//! columns.
+//! columns; and what the topics that take them may be called.
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, RecordBatch, StringViewArray};
 use arrow::compute::cast;
@@ -7,8 +7,10 @@ use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use super::environment::Environment;
+use crate::error::{Error, Result, did_you_mean};
 use crate::format::headers_of_text;
+use crate::log::check_topic_name;
 
 /// What the names of headers begin with that say what became of a record.
 const PREFIX: &str = "dead-letter.";
@@ -69,6 +71,20 @@ impl Letter {
     pub fn told(&self) -> impl Iterator<Item = (String, Bytes)> {
         self.known.iter().map(|(name, value)| (format!("{PREFIX}{name}"), Bytes::copy_from_slice(value.as_bytes())))
     }
+}
+
+/// Is it a name that a topic of dead letters may have, in the log or in Kafka?
+pub(super) fn check_letters_name(topic: &str, table: &str, env: &Environment) -> Result<()> {
+    check_topic_name(topic).map_err(|fault| {
+        let near = did_you_mean(topic.split(':').next().unwrap_or_default(), env.brokers.keys().map(String::as_str));
+        let hint = "a topic elsewhere is 'broker:topic', with a broker of eagre.yaml";
+        Error::input(format!("table '{table}': dead letters: {}; {hint}{near}", fault.message()))
+    })
+}
+
+/// A table whose dead letters came back as its own records would never end.
+pub(super) fn own_topic(table: &str, topic: &str) -> Error {
+    Error::input(format!("table '{table}': its dead letters cannot go to its own topic '{topic}'; name another"))
 }
 
 fn bytes(batch: &RecordBatch, name: &str) -> Result<Option<BinaryViewArray>> {

@@ -11,6 +11,7 @@ pub mod chance;
 #[cfg(test)]
 mod contract;
 pub mod datagen;
+pub mod environment;
 pub mod feed;
 pub mod filesystem;
 mod generated;
@@ -25,6 +26,7 @@ pub mod print;
 pub mod rabbitmq;
 pub mod reading;
 pub mod registry;
+pub mod table;
 pub mod topology;
 pub mod transaction;
 pub mod trouble;

@@ -14,6 +14,11 @@ pub fn parse<T: DeserializeOwned>(connector: &str, options: &BTreeMap<String, St
     crate::options::Given::without(options.clone(), Scanning::names()).rest().map_err(|fault| told(connector, &fault))
 }
 
+/// The parts of a list `a;b`.
+pub fn parts(list: &str) -> impl Iterator<Item = &str> {
+    list.split(';').map(str::trim).filter(|part| !part.is_empty())
+}
+
 /// The options of a table of which several structs each have a part.
 pub struct Given {
     connector: &'static str,

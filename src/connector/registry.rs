@@ -1,20 +1,15 @@
 //! A table's options to a configured source or sink: the one place where connectors are known by name.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef};
-use parking_lot::Mutex;
-
+use super::environment::Environment;
+use super::letters::{check_letters_name, own_topic};
 use super::look::Look;
-use super::trouble::Troubles;
-use super::{Sink, Source, blackhole, datagen, feed, filesystem, kafka, log, nexmark, print, rabbitmq};
-use crate::change::Changes;
+use super::table::{ConfiguredSource, TableRequest};
+use super::{Sink, blackhole, datagen, feed, filesystem, kafka, log, nexmark, print, rabbitmq};
 use crate::error::{Error, Result, did_you_mean};
-use crate::format::{ColumnOrigin, DecodeSpec, DecoderRef, FormatConfig, KeyRead};
-use crate::log::{Log, check_topic_name};
-use crate::metrics::Metrics;
 
 /// Every connector that a table may name. `table` (a live table) is the planner's.
 pub const CONNECTORS: [&str; 12] = [
@@ -31,159 +26,6 @@ pub const CONNECTORS: [&str; 12] = [
     blackhole::NAME,
     "table",
 ];
-
-/// What a connector may use from its surroundings.
-#[derive(Debug, Clone)]
-pub struct Environment {
-    /// Relative paths start here.
-    pub base_dir: PathBuf,
-    /// The data directory, `.eagre` unless told otherwise.
-    pub data_dir: PathBuf,
-    /// The embedded log, opened on first use.
-    pub log: LogHandle,
-    /// Rows handed over by the embedding program.
-    pub feeds: feed::Feeds,
-    /// Named brokers: the options of tables that say `'broker' = 'name'`.
-    pub brokers: Arc<BTreeMap<String, BTreeMap<String, String>>>,
-    /// What is wrong though work goes on: brokers that are away.
-    pub troubles: Troubles,
-    /// The transactions of Kafka sinks.
-    pub kafka: kafka::Groups,
-    /// Counters.
-    pub metrics: Metrics,
-    /// The run that the connectors work for.
-    pub run: RunInfo,
-}
-
-impl Environment {
-    /// The surroundings of `pipeline`, whose log lies in `data_dir`.
-    pub fn new(base_dir: impl Into<PathBuf>, data_dir: impl Into<PathBuf>, pipeline: impl Into<String>) -> Self {
-        let data_dir = data_dir.into();
-        let log = LogHandle::new(data_dir.join("log"));
-        Environment {
-            base_dir: base_dir.into(),
-            data_dir,
-            log,
-            feeds: feed::Feeds::default(),
-            brokers: Arc::default(),
-            troubles: Troubles::default(),
-            kafka: kafka::Groups::default(),
-            metrics: Metrics::default(),
-            run: RunInfo { pipeline: pipeline.into(), unbounded: true },
-        }
-    }
-}
-
-/// The embedded log of a data directory. Clones open it once between them.
-#[derive(Debug, Clone)]
-pub struct LogHandle {
-    dir: PathBuf,
-    log: Arc<Mutex<Option<Log>>>,
-}
-
-impl LogHandle {
-    /// The log in `dir`, which need not exist yet.
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        LogHandle { dir: dir.into(), log: Arc::default() }
-    }
-
-    /// A log that is open already.
-    pub fn opened(log: Log) -> Self {
-        LogHandle { dir: log.dir().to_owned(), log: Arc::new(Mutex::new(Some(log))) }
-    }
-
-    /// Where the log lies.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// The log; the first call opens it (or makes it) and holds it for this process. Errors as of [`Log::open`].
-    pub fn open(&self) -> Result<Log> {
-        let mut log = self.log.lock();
-        match &*log {
-            Some(log) => Ok(log.clone()),
-            None => Ok(log.insert(Log::open(&self.dir)?).clone()),
-        }
-    }
-}
-
-/// The run that connectors work for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunInfo {
-    /// Id of the pipeline: project name or file stem.
-    pub pipeline: String,
-    /// May sources go on for ever? `false` for a query over what is stored now: the log then ends where it ends at the start.
-    pub unbounded: bool,
-}
-
-/// A table as its connector sees it.
-#[derive(Debug, Clone)]
-pub struct TableRequest<'a> {
-    /// The table's name.
-    pub table: &'a str,
-    /// `connector`, `format` and the connector's and format's options; those of the planner (`scan.watermark.*`,
-    /// `format.on-error`, `dead-letter`) are already taken out.
-    pub options: BTreeMap<String, String>,
-    /// Physical and metadata columns in declared order.
-    pub columns: &'a [FieldRef],
-    /// PRIMARY KEY, or empty.
-    pub primary_key: &'a [String],
-}
-
-/// A source with the format of what it reads.
-#[derive(Debug, Clone)]
-pub struct ConfiguredSource {
-    /// Where the chunks come from.
-    pub source: Arc<dyn Source>,
-    /// What they hold.
-    pub format: FormatConfig,
-    /// What the keys of their records tell, where they are read, and whether the records are upserts.
-    pub key: Option<KeyRead>,
-    /// Metadata that only this connector knows: keys, and the types of their columns.
-    pub metadata: &'static [(&'static str, DataType)],
-    /// Its records have keys, whether the table reads them or not: records of one key keep their order.
-    pub has_keys: bool,
-}
-
-impl ConfiguredSource {
-    /// A source whose records are read by `format` alone.
-    pub fn new(source: Arc<dyn Source>, format: FormatConfig) -> Self {
-        ConfiguredSource { source, format, key: None, metadata: &[], has_keys: false }
-    }
-
-    /// What the rows do to those before them: declared here, so that planning can keep account of it.
-    pub fn changes(&self) -> Changes {
-        match &self.key {
-            Some(key) if key.upserts => Changes::Upserts,
-            _ => self.format.changes(),
-        }
-    }
-
-    /// A decoder of the columns of `spec`.
-    pub fn decoder(&self, mut spec: DecodeSpec) -> Result<DecoderRef> {
-        self.own_metadata(&mut spec)?;
-        match &self.key {
-            Some(key) => key.decoder(&self.format, &spec),
-            None => self.format.decoder(spec),
-        }
-    }
-
-    /// Says of the columns that `spec` asks for which are the connector's own. Refused: a type that does not suit.
-    fn own_metadata(&self, spec: &mut DecodeSpec) -> Result<()> {
-        for column in spec.first.iter_mut().chain(&mut spec.rest) {
-            let ColumnOrigin::Metadata(key) = &column.from else { continue };
-            let Some((key, wanted)) = self.metadata.iter().find(|(name, _)| name == key) else { continue };
-            let text = |of: &DataType| matches!(of, DataType::Utf8 | DataType::Utf8View);
-            let given = column.field.data_type();
-            if given != wanted && !(text(given) && text(wanted)) {
-                let name = column.field.name();
-                return Err(Error::input(format!("column '{name}': the metadata '{key}' is {wanted}, not {given}")));
-            }
-            column.from = ColumnOrigin::Connector(key);
-        }
-        Ok(())
-    }
-}
 
 /// The source that a table declares. Touches nothing outside.
 pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<ConfiguredSource> {
@@ -241,15 +83,6 @@ pub fn dead_letters(name: &str, mut request: TableRequest<'_>, env: &Environment
     letters_at(&connector, name, request.table, request.options, env)
 }
 
-/// Is it a name that a topic of dead letters may have, in the log or in Kafka?
-pub(super) fn check_letters_name(topic: &str, table: &str, env: &Environment) -> Result<()> {
-    check_topic_name(topic).map_err(|fault| {
-        let near = did_you_mean(topic.split(':').next().unwrap_or_default(), env.brokers.keys().map(String::as_str));
-        let hint = "a topic elsewhere is 'broker:topic', with a broker of eagre.yaml";
-        Error::input(format!("table '{table}': dead letters: {}; {hint}{near}", fault.message()))
-    })
-}
-
 /// The sink of dead letters of `table` at the broker of these options.
 fn letters_at(connector: &str, name: &str, table: &str, options: BTreeMap<String, String>, env: &Environment) -> Result<Arc<dyn Sink>> {
     match connector {
@@ -257,11 +90,6 @@ fn letters_at(connector: &str, name: &str, table: &str, options: BTreeMap<String
         rabbitmq::NAME => rabbitmq::dead_letters(name, table, &options, env),
         other => Err(unknown(other)),
     }
-}
-
-/// A table whose dead letters came back as its own records would never end.
-pub(super) fn own_topic(table: &str, topic: &str) -> Error {
-    Error::input(format!("table '{table}': its dead letters cannot go to its own topic '{topic}'; name another"))
 }
 
 /// Takes the connector's name out of a table's options, to which those of its named broker (`'broker'`) are added.
@@ -302,8 +130,8 @@ fn only(connector: &str, done: &str, table: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::Environment;
     use crate::connector::contract::source_of;
+    use crate::connector::environment::Environment;
 
     #[test]
     fn a_slip_in_an_option_that_all_sources_share_is_told_with_its_name() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
-use crate::connector::registry::Environment;
+use crate::connector::environment::Environment;
 use crate::dataflow::catch_up;
 use crate::dataflow::dead_letter;
 use crate::dataflow::live::LiveSink;

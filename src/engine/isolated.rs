@@ -15,7 +15,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use parking_lot::Mutex;
 
 use crate::change::{self, Changes, Kind};
-use crate::connector::registry::{ConfiguredSource, TableRequest};
+use crate::connector::table::{ConfiguredSource, TableRequest};
 use crate::connector::{Prepared, Sink, Writer, feed};
 use crate::dataflow::graph::{Graph, NodeKind, SourceNode};
 use crate::error::{Error, Result};

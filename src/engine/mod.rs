@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::connector::environment::Environment;
 use crate::connector::feed::Feed;
-use crate::connector::registry::Environment;
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::live::{LiveSink, publisher};
 use crate::dataflow::settings::{self, Restore, Stopper};

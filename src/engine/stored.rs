@@ -18,7 +18,7 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::stream;
 
 use super::live::Registering;
-use crate::connector::registry::Environment;
+use crate::connector::environment::Environment;
 use crate::connector::{Partition, Read, Reader};
 use crate::dataflow::graph::{NodeKind, OnError, SourceNode};
 use crate::dataflow::scan::scan;

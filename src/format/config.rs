@@ -83,6 +83,13 @@ impl FormatConfig {
         })
     }
 
+    /// The format of a part of records, whose options begin with the part, too: `'key.json.ignore-parse-errors'`.
+    pub fn of_part(part: &str, format: &str, options: &mut BTreeMap<String, String>) -> Result<FormatConfig> {
+        let own = take_prefixed(options, &format!("{part}.{format}"));
+        let mut own = own.into_iter().map(|(name, value)| (format!("{format}.{name}"), value)).collect();
+        FormatConfig::from_options(format, &mut own)
+    }
+
     /// Its name as in `'format'='…'`.
     pub fn name(&self) -> &'static str {
         match self {

@@ -20,6 +20,7 @@ use crate::cli::output::{self, Format};
 use crate::cli::project_args::PlaceArgs;
 use crate::cli::sql::session::Session;
 use crate::cli::topics::log::Topics;
+use crate::connector::options::parts;
 use crate::dataflow::graph::NodeKind;
 use crate::engine::Engine;
 use crate::engine::shadow::{Histories, Shadow, downstream};
@@ -442,8 +443,7 @@ async fn declare(topics: &Topics, topic: &str, options: &BTreeMap<String, String
 /// Rows as records; `key`: the columns of the key, separated by `;`.
 fn records(batch: &RecordBatch, format: &FormatConfig, key: &str) -> Result<Vec<Whole>> {
     let schema = batch.schema();
-    let columns = key.split(';').map(str::trim).filter(|name| !name.is_empty()).map(|name| schema.index_of(name));
-    let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
+    let columns = parts(key).map(|name| schema.index_of(name)).collect::<std::result::Result<Vec<_>, _>>()?;
     let key = (!columns.is_empty()).then_some(KeySpec { columns, names: None, form: KeyForm::Text });
     let columns = (0..schema.fields().len()).collect();
     let mut encoder = format.record_encoder(&RecordSpec { schema, columns, key, binding: Binding::Kafka, upserts: false })?;

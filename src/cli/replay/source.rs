@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 
 use crate::cli::topics::log::Topics;
-use crate::connector::registry::{self, TableRequest};
+use crate::connector::registry;
+use crate::connector::table::TableRequest;
 use crate::connector::{Partition, Read, Reader, Source, kafka, log};
 use crate::engine::Engine;
 use crate::engine::shadow::History;

@@ -16,7 +16,7 @@ use self::field::Field;
 use self::options::DatagenOptions;
 use super::generated::{GeneratedSource, Maker, Rate, Schedule, parse_start_time};
 use super::options as read;
-use super::registry::{ConfiguredSource, TableRequest};
+use super::table::{ConfiguredSource, TableRequest};
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::FormatConfig;
 

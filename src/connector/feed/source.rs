@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Fed, Feed, NAME};
+use super::NAME;
+use super::lanes::{Fed, Feed};
 use crate::connector::{History, Partition, Position, Read, Reader, Source};
 use crate::error::Result;
 use crate::format::Chunk;
@@ -155,7 +156,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_backlog_makes_the_sender_wait() {
         let feed = Feed::default();
-        for _ in 0..super::super::BACKLOG {
+        for _ in 0..super::super::lanes::BACKLOG {
             feed.send_lines(0, "x\n").await.unwrap();
         }
         let one_more = tokio::time::timeout(Duration::from_millis(20), feed.send_lines(0, "y\n")).await;

@@ -37,7 +37,8 @@ use arrow::datatypes::Schema;
 
 use self::location::Location;
 use self::options::FilesystemOptions;
-use super::registry::{ConfiguredSource, Environment, TableRequest};
+use super::environment::Environment;
+use super::table::{ConfiguredSource, TableRequest};
 use super::{Sink, options as read};
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::FormatConfig;

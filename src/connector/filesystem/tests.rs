@@ -10,7 +10,7 @@ use super::options::Files;
 use super::part::{ParquetPart, Unsynced, names_in};
 use super::source::{FilesystemSource, MAX_OPEN_FILES};
 use crate::connector::contract::{Shows, check_sink, check_source, columns, rows, rows_of, sink_of, source_of};
-use crate::connector::registry::Environment;
+use crate::connector::environment::Environment;
 use crate::connector::{Sink, Source as _};
 use crate::state::StateHandles;
 
@@ -192,7 +192,9 @@ fn what_a_sink_cannot_be_is_said() {
 #[tokio::test]
 async fn a_task_far_behind_the_barrier_waits_for_those_before_it() {
     let dir = tempfile::tempdir().unwrap();
-    let sink = sink_of(&[("connector", "filesystem"), ("path", "out.jsonl"), ("format", "json")], &Environment::new(dir.path(), dir.path(), "p")).unwrap();
+    let sink =
+        sink_of(&[("connector", "filesystem"), ("path", "out.jsonl"), ("format", "json")], &Environment::new(dir.path(), dir.path(), "p"))
+            .unwrap();
     sink.start(None).unwrap();
     let mut writers: Vec<_> = (0..2).map(|task| sink.open(task, &mut StateHandles::empty(task, 2)).unwrap()).collect();
     let long = arrow::array::StringViewArray::from_iter_values((0..8).map(|_| "x".repeat(8 << 20)));

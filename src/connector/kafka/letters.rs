@@ -20,8 +20,8 @@ use super::options::{KafkaOptions, Partitioning};
 use super::producer::Target;
 use super::topics;
 use super::transactions::Transactions;
+use crate::connector::environment::Environment;
 use crate::connector::letters::Letter;
-use crate::connector::registry::Environment;
 use crate::connector::transaction::TransactionGroup;
 use crate::connector::{Prepared, Sink, Writer};
 use crate::error::{Error, Result};
@@ -51,8 +51,10 @@ impl LettersSink {
     /// The sink into `topic` of the cluster that a table with these options reads.
     pub fn new(topic: &str, table: &str, options: KafkaOptions, properties: &Properties, env: &Environment) -> Result<Self> {
         let properties = properties.for_writing();
-        let group =
-            env.kafka.beside(&properties, options.transactional_id_prefix.as_deref(), options.patience(), env).map_err(|fault| {
+        let group = env
+            .kafka
+            .beside(&properties, options.transactional_id_prefix.as_deref(), options.patience(), (&env.run.pipeline, &env.troubles))
+            .map_err(|fault| {
                 let text = format!(
                     "the dead letters of table '{table}' go to topic '{topic}' with the transaction of the pipeline; 'dead-letter' = \
                  'log:{topic}' keeps them in the embedded log instead"

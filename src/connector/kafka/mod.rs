@@ -30,18 +30,19 @@ mod sink;
 mod source;
 mod topics;
 pub mod topology;
-mod transactions;
+pub mod transactions;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use transactions::Groups;
-
 use self::client::{Properties, fault};
-use self::options::{KafkaOptions, TableOptions, ValueFields, parts};
+use self::options::{KafkaOptions, TableOptions, ValueFields};
 use super::Sink;
-use super::registry::{ConfiguredSource, Environment, TableRequest, check_letters_name, own_topic};
+use super::environment::Environment;
+use super::letters::{check_letters_name, own_topic};
+use super::options::parts;
+use super::table::{ConfiguredSource, TableRequest};
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::{FormatConfig, KeyRead};
 
@@ -71,28 +72,15 @@ struct Formats {
 fn take_formats(options: &mut BTreeMap<String, String>) -> Result<Formats> {
     let value = match (options.remove("value.format"), options.remove("format")) {
         (Some(_), Some(_)) => return Err(fault("'format' and 'value.format' say the same: give one of them")),
-        (Some(name), None) => take_format(&name, "value.", options)?,
+        (Some(name), None) => FormatConfig::of_part("value", &name, options)?,
         (None, Some(name)) => FormatConfig::from_options(&name, options)?,
         (None, None) => return Err(fault("the option 'format' (or 'value.format') is missing")),
     };
     let key = match options.remove("key.format") {
-        Some(name) => Some(take_format(&name, "key.", options)?),
+        Some(name) => Some(FormatConfig::of_part("key", &name, options)?),
         None => None,
     };
     Ok(Formats { value, key })
-}
-
-/// The format `name`, whose options begin with `prefix` and its name.
-fn take_format(name: &str, prefix: &str, options: &mut BTreeMap<String, String>) -> Result<FormatConfig> {
-    let mut own = BTreeMap::new();
-    options.retain(|key, value| match key.strip_prefix(prefix) {
-        Some(rest) if rest.starts_with(&format!("{name}.")) => {
-            own.insert(rest.to_owned(), std::mem::take(value));
-            false
-        }
-        _ => true,
-    });
-    FormatConfig::from_options(name, &mut own)
 }
 
 /// Columns of the key by their place among `columns`.

@@ -199,8 +199,3 @@ fn five_minutes() -> i64 {
 fn thirty_seconds() -> i64 {
     30_000_000
 }
-
-/// The parts of a list `a;b`.
-pub fn parts(text: &str) -> impl Iterator<Item = &str> {
-    text.split(';').map(str::trim).filter(|part| !part.is_empty())
-}

@@ -8,13 +8,15 @@ use parking_lot::Mutex;
 use rdkafka::producer::Producer as _;
 
 use super::client::{Cluster, Properties, fault};
-use super::options::{Guarantee, KafkaOptions, ValueFields, parts};
+use super::options::{Guarantee, KafkaOptions, ValueFields};
 use super::producer::{Sender, Target};
 use super::transactions::Transactions;
 use super::writer::{KafkaWriter, Out};
 use super::{Formats, UPSERT, topics};
 use crate::change::Changes;
-use crate::connector::registry::{Environment, TableRequest};
+use crate::connector::environment::Environment;
+use crate::connector::options::parts;
+use crate::connector::table::TableRequest;
 use crate::connector::transaction::TransactionGroup;
 use crate::connector::{Prepared, Sink, Writer};
 use crate::error::{Error, Kind, Result};
@@ -77,9 +79,12 @@ impl KafkaSink {
         let properties = properties.for_writing();
         let cluster = Cluster::new(&properties, env.troubles.clone());
         let group = match options.guarantee {
-            Guarantee::ExactlyOnce => {
-                Some(env.kafka.of(&properties, options.transactional_id_prefix.as_deref(), options.patience(), env)?)
-            }
+            Guarantee::ExactlyOnce => Some(env.kafka.of(
+                &properties,
+                options.transactional_id_prefix.as_deref(),
+                options.patience(),
+                (&env.run.pipeline, &env.troubles),
+            )?),
             Guarantee::AtLeastOnce | Guarantee::None => None,
         };
         let started = Mutex::default();

@@ -7,7 +7,8 @@ use rdkafka::metadata::Metadata;
 use regex::Regex;
 
 use super::client::{Cluster, fault};
-use super::options::{KafkaOptions, parts};
+use super::options::KafkaOptions;
+use crate::connector::options::parts;
 use crate::error::{Error, Result, did_you_mean};
 
 /// The topics that a table names.

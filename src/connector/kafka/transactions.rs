@@ -20,8 +20,8 @@ use tokio::sync::Notify;
 use super::client::{Cluster, Properties, fault};
 use super::marker;
 use super::producer::{Sender, Target};
-use crate::connector::registry::Environment;
 use crate::connector::transaction::TransactionGroup;
+use crate::connector::trouble::Troubles;
 use crate::error::{Error, Kind, Result};
 use crate::fault::{Point, reach};
 use crate::format::EncodedRecords;
@@ -44,10 +44,16 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// The group of the pipeline that runs in `env`, for a sink. All its sinks must be in one cluster and have the same
+    /// The group of a pipeline, for a sink. All its sinks must be in one cluster and have the same
     /// properties, and those that say how the id begins must agree.
-    pub fn of(&self, properties: &Properties, prefix: Option<&str>, patience: Duration, env: &Environment) -> Result<Arc<Transactions>> {
-        let group = self.known(properties, patience, env);
+    pub fn of(
+        &self,
+        properties: &Properties,
+        prefix: Option<&str>,
+        patience: Duration,
+        (pipeline, troubles): (&str, &Troubles),
+    ) -> Result<Arc<Transactions>> {
+        let group = self.known(properties, patience, pipeline, troubles);
         {
             let mut said = group.said.lock();
             if (said.by_sink && said.properties != *properties) || !said.properties.reaches_as(properties) {
@@ -65,9 +71,9 @@ impl Groups {
         properties: &Properties,
         prefix: Option<&str>,
         patience: Duration,
-        env: &Environment,
+        (pipeline, troubles): (&str, &Troubles),
     ) -> Result<Arc<Transactions>> {
-        let group = self.known(properties, patience, env);
+        let group = self.known(properties, patience, pipeline, troubles);
         let said = group.said.lock().properties.clone();
         if !said.reaches_as(properties) {
             return Err(differ("dead letters", &said, properties));
@@ -76,13 +82,12 @@ impl Groups {
         Ok(group)
     }
 
-    fn known(&self, properties: &Properties, patience: Duration, env: &Environment) -> Arc<Transactions> {
-        let pipeline = env.run.pipeline.clone();
+    fn known(&self, properties: &Properties, patience: Duration, pipeline: &str, troubles: &Troubles) -> Arc<Transactions> {
         let mut groups = self.of_pipeline.lock();
-        let group = groups.entry(pipeline.clone()).or_insert_with(|| {
-            let cluster = Cluster::new(properties, env.troubles.clone());
+        let group = groups.entry(pipeline.to_owned()).or_insert_with(|| {
+            let cluster = Cluster::new(properties, troubles.clone());
             let said = Said { properties: properties.clone(), by_sink: false, prefix: None };
-            Arc::new(Transactions::new(pipeline, said, cluster, patience))
+            Arc::new(Transactions::new(pipeline.to_owned(), said, cluster, patience))
         });
         group.clone()
     }

@@ -24,7 +24,8 @@ use arrow::datatypes::{Schema, SchemaRef};
 
 use self::options::{LogOptions, TableOptions};
 use super::Sink;
-use super::registry::{ConfiguredSource, Environment, TableRequest};
+use super::environment::Environment;
+use super::table::{ConfiguredSource, TableRequest};
 use crate::error::{Error, Result};
 use crate::format::{FormatConfig, KeyRead};
 use crate::log::{Log, Topic};
@@ -94,15 +95,7 @@ fn key_of(request: &TableRequest<'_>) -> Result<Vec<usize>> {
 fn take_formats(options: &mut BTreeMap<String, String>) -> Result<(FormatConfig, FormatConfig)> {
     let mut take = |part: &str| {
         let name = options.remove(&format!("{part}.format")).unwrap_or_else(|| "json".to_owned());
-        let own: Vec<String> = options.keys().filter(|key| key.starts_with(&format!("{part}.{name}."))).cloned().collect();
-        let mut own = own
-            .into_iter()
-            .filter_map(|key| {
-                let value = options.remove(&key)?;
-                Some((key.strip_prefix(part)?.strip_prefix('.')?.to_owned(), value))
-            })
-            .collect();
-        FormatConfig::from_options(&name, &mut own)
+        FormatConfig::of_part(part, &name, options)
     };
     Ok((take("key")?, take("value")?))
 }

@@ -7,7 +7,8 @@ use super::options::LogOptions;
 use super::writer::LogWriter;
 use super::{NAME, UPSERT_NAME, topic};
 use crate::change::Changes;
-use crate::connector::registry::{Environment, LogHandle};
+use crate::connector::environment::{Environment, LogHandle};
+use crate::connector::options::parts;
 use crate::connector::{Prepared, Sink, Writer};
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::{Binding, FormatConfig, KeyForm, KeySpec, RecordSpec};
@@ -45,8 +46,7 @@ pub struct LogSink {
 impl LogSink {
     /// The sink of `table`.
     pub fn new(table: &str, options: LogOptions, format: FormatConfig, schema: SchemaRef, env: &Environment) -> Result<Self> {
-        let names = options.key_fields.iter().flat_map(|text| text.split(';')).map(str::trim).filter(|name| !name.is_empty());
-        let key = names.map(|name| {
+        let key = options.key_fields.iter().flat_map(|names| parts(names)).map(|name| {
             schema.index_of(name).map_err(|_| {
                 let near = did_you_mean(name, schema.fields().iter().map(|f| f.name().as_str()));
                 Error::input(format!("connector '{NAME}': option 'key.fields': no column '{name}' in {table}{near}"))

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 
 use super::writer::LogWriter;
 use crate::connector::contract::{Shows, check_sink, check_source, sink_of, source_of};
-use crate::connector::registry::Environment;
+use crate::connector::environment::Environment;
 use crate::connector::{Partition, Position, Prepared, Read, Sink, Writer};
 use crate::error::{Kind, Result};
 use crate::format::{Binding, FormatConfig, KeyForm, KeySpec, RecordSpec, Records};

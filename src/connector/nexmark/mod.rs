@@ -16,7 +16,7 @@ use self::options::NexmarkOptions;
 
 use super::generated::{GeneratedSource, Maker, Rate, Schedule, parse_start_time};
 use super::options as read;
-use super::registry::{ConfiguredSource, TableRequest};
+use super::table::{ConfiguredSource, TableRequest};
 use crate::error::{Error, Result};
 use crate::format::FormatConfig;
 

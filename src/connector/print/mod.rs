@@ -8,7 +8,7 @@ mod writer;
 use std::sync::Arc;
 
 use self::options::PrintOptions;
-use super::registry::TableRequest;
+use super::table::TableRequest;
 use super::{Prepared, Sink, Writer, options as read};
 use crate::change::Changes;
 use crate::error::Result;

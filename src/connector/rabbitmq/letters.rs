@@ -6,14 +6,16 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use serde_json::Value;
 
+use super::NAME;
 use super::connection::Broker;
 use super::options::RabbitOptions;
 use super::outbox::{self, Outbox};
 use super::publisher::Target;
 use super::stage::{Head, StageWriter, Stages};
-use super::{NAME, source};
+use crate::connector::environment::Environment;
 use crate::connector::letters::Letter;
-use crate::connector::registry::{Environment, own_topic};
+use crate::connector::letters::own_topic;
+use crate::connector::options::parts;
 use crate::connector::{Prepared, Sink, Writer};
 use crate::error::Result;
 use crate::format::{CONTENT_TYPE, headers_text};
@@ -40,7 +42,7 @@ impl LettersSink {
         let queue = if exchange.is_none() { Some(name.to_owned()) } else { None };
         let read = [&options.queue, &options.stream].into_iter().flatten();
         if let Some(queue) = &queue
-            && read.flat_map(|names| source::names(names)).any(|own| own == *queue)
+            && read.flat_map(|names| parts(names)).any(|own| own == *queue)
         {
             return Err(own_topic(table, queue));
         }

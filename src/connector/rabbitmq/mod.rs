@@ -37,7 +37,8 @@ use arrow::datatypes::{Schema, SchemaRef};
 
 use self::options::{RabbitOptions, TableOptions};
 use super::Sink;
-use super::registry::{ConfiguredSource, Environment, TableRequest};
+use super::environment::Environment;
+use super::table::{ConfiguredSource, TableRequest};
 use crate::error::Result;
 use crate::format::FormatConfig;
 

@@ -10,7 +10,7 @@ use super::options::{Guarantee, RabbitOptions};
 use super::outbox::Outbox;
 use super::publisher::Target;
 use super::writer::{Columns, RabbitWriter};
-use crate::connector::registry::Environment;
+use crate::connector::environment::Environment;
 use crate::connector::{Prepared, Sink, Writer};
 use crate::error::{Error, Result};
 use crate::format::FormatConfig;

@@ -13,8 +13,9 @@ use super::management::Management;
 use super::options::{OnGap, TableOptions};
 use super::queue_reader::{QueuePosition, QueueReader};
 use super::stream_reader::{Attach, StreamPosition, StreamReader};
+use crate::connector::environment::Environment;
+use crate::connector::options::parts;
 use crate::connector::reading::{Beginning, Startup};
-use crate::connector::registry::Environment;
 use crate::connector::trouble::Troubles;
 use crate::connector::{Partition, Position, Reader, Source};
 use crate::error::{Error, Kind, Result};
@@ -26,11 +27,6 @@ const QUEUE_PREFETCH: u16 = 50_000;
 const STREAM_PREFETCH: u16 = 5_000;
 /// A delivery limit below this loses messages when the process is killed as often.
 const DELIVERY_LIMIT: i64 = 1_000;
-
-/// The names of a list `a;b`.
-pub fn names(list: &str) -> impl Iterator<Item = &str> {
-    list.split(';').map(str::trim).filter(|name| !name.is_empty())
-}
 
 /// Queues or streams to read.
 pub struct RabbitSource {
@@ -79,7 +75,7 @@ impl RabbitSource {
             (None, Some(streams)) => (streams, SourceKind::Streams { start, on_gap: options.on_gap }),
             _ => return Err(fault(format!("table '{table}' is read: it needs the option 'queue' or 'stream', one of them"))),
         };
-        let names: Vec<String> = self::names(names).map(str::to_owned).collect();
+        let names: Vec<String> = parts(names).map(str::to_owned).collect();
         if names.is_empty() {
             return Err(fault(format!("table '{table}': no queue is named")));
         }

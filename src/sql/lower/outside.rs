@@ -6,7 +6,9 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use crate::connector::Sink;
-use crate::connector::registry::{self, ConfiguredSource, Environment, TableRequest};
+use crate::connector::environment::Environment;
+use crate::connector::registry;
+use crate::connector::table::{ConfiguredSource, TableRequest};
 use crate::error::Result;
 
 /// The world outside. Nothing is touched: everything here describes.

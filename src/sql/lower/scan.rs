@@ -26,7 +26,7 @@ use super::{Lowering, refuse};
 use crate::change::{self, Changes};
 use crate::connector::options;
 use crate::connector::reading::{Advance, Emit, OnUndecodable, Scanning};
-use crate::connector::registry::TableRequest;
+use crate::connector::table::TableRequest;
 use crate::dataflow::graph::{NodeId, NodeKind, OnError, SEQ_COLUMN, ScanSpec, SourceNode, TimeSpec, WatermarkExpr};
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::{ColumnOrigin, DecodeColumn, DecodeSpec};

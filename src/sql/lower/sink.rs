@@ -12,7 +12,7 @@ use super::outside::LiveTable;
 use super::scan::connector_options;
 use super::stream::Stream;
 use crate::change;
-use crate::connector::registry::TableRequest;
+use crate::connector::table::TableRequest;
 use crate::connector::{Sink, print};
 use crate::dataflow::graph::NodeKind;
 use crate::error::{Error, Place, Result, did_you_mean};

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{LiveTable, Options, Outside, Pipeline, lower};
 use crate::change::Changes;
-use crate::connector::registry::{ConfiguredSource, TableRequest};
+use crate::connector::table::{ConfiguredSource, TableRequest};
 use crate::connector::{Partition, Position, Prepared, Reader, Sink, Source, Writer};
 use crate::dataflow::explain::explain;
 use crate::dataflow::fingerprint::fingerprints;
