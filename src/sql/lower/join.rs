@@ -8,6 +8,7 @@
 //! Conditions that are neither keys nor bounds become the join's filter.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
@@ -77,56 +78,19 @@ impl Lowering<'_> {
         }
         let (left, left_keys) = self.side(left, left_read, &left_keys)?;
         let (right, right_keys) = self.side(right, right_read, &right_keys)?;
+        let sides = Sides { left, right, lefts };
         let mut filter = Vec::new();
         for condition in &conditions.rest {
-            let expr = self.physical(condition, &both)?;
-            let base = left.stream.schema.fields().len();
-            filter.push(replace_columns(expr, |at| {
-                Some(if at < lefts {
-                    column(left.place(at), left.stream.schema.field(left.place(at)))
-                } else {
-                    let place = right.place(at - lefts);
-                    column(base + place, right.stream.schema.field(place))
-                })
-            })?);
+            filter.push(replace_columns(self.physical(condition, &both)?, |at| Some(sides.column(at)))?);
         }
-
-        let (pads_left, pads_right) =
-            (matches!(join.join_type, JoinType::Right | JoinType::Full), matches!(join.join_type, JoinType::Left | JoinType::Full));
         let waits = matches!(conditions.in_time, InTime::Windows { .. });
-        let one_sided = out.len() < both.fields().len();
-        let base = left.stream.schema.fields().len();
-        let mut projection: Vec<usize> = Vec::new();
-        let mut fields: Vec<FieldRef> = Vec::new();
-        let mut columns = Vec::new();
-        for (at, joined) in out.enumerate() {
-            let field = join.schema.fields()[at].clone();
-            if needed.is_some_and(|needed| !needed.contains(&at)) {
-                columns.push(StreamColumn { expr: never_read(&field)?, field, role: Role::VALUE });
-                continue;
-            }
-            let (side, place, padded) =
-                if joined < lefts { (&left, left.place(joined), pads_left) } else { (&right, right.place(joined - lefts), pads_right) };
-            let from = &side.stream.columns[place];
-            let shift = if joined < lefts || one_sided { 0 } else { base };
-            let role = match (padded, waits) {
-                (true, _) => Role::VALUE,
-                (false, true) => from.role.after_window(),
-                // Pairs leave when both rows are there, which may be after a window that one of them carries has closed.
-                (false, false) => Role { window: None, ..from.role },
-            };
-            let emitted: &Field = side.stream.schema.field(place);
-            let emitted = Arc::new(Field::new(field.name(), emitted.data_type().clone(), emitted.is_nullable() || padded));
-            columns.push(StreamColumn { expr: column(projection.len(), &emitted), field, role });
-            projection.push(shift + place);
-            fields.push(emitted);
-        }
-        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        let Joined { projection, schema, columns } = sides.joined(join, out, waits, needed)?;
+
+        let Sides { left, right, .. } = sides;
         let inputs = vec![left.stream.node, right.stream.node];
         let unbounded = left.stream.unbounded || right.stream.unbounded;
         let (left_schema, right_schema) = (left.stream.schema.clone(), right.stream.schema.clone());
-        let filter = all_of(&filter);
-        let projection = Some(projection);
+        let (filter, projection) = (all_of(&filter), Some(projection));
         let spec: Arc<dyn OperatorSpec> = match conditions.in_time {
             InTime::Windows { left: (start, end), right: (right_start, right_end) } => Arc::new(WindowJoinSpec {
                 left: left_schema,
@@ -278,6 +242,68 @@ impl Side {
     }
 }
 
+/// Both sides.
+struct Sides {
+    left: Side,
+    right: Side,
+    /// How many columns the left plan has: those of the right one are numbered behind them.
+    lefts: usize,
+}
+
+/// What a join hands on.
+struct Joined {
+    /// Places in the rows of both sides, or of the only one that is handed on.
+    projection: Vec<usize>,
+    schema: SchemaRef,
+    columns: Vec<StreamColumn>,
+}
+
+impl Sides {
+    /// The side of a column of the plans, and its place there.
+    fn find(&self, at: usize) -> (&Side, usize) {
+        if at < self.lefts { (&self.left, self.left.place(at)) } else { (&self.right, self.right.place(at - self.lefts)) }
+    }
+
+    /// A column of the plans in the rows of both sides.
+    fn column(&self, at: usize) -> Arc<dyn PhysicalExpr> {
+        let (side, place) = self.find(at);
+        let before = if at < self.lefts { 0 } else { self.left.stream.schema.fields().len() };
+        column(before + place, side.stream.schema.field(place))
+    }
+
+    /// The columns `out` of the plans as those that the join hands on; `waits`: it does so when both sides have closed.
+    fn joined(&self, join: &Join, out: Range<usize>, waits: bool, needed: Option<&BTreeSet<usize>>) -> Result<Joined> {
+        let pads_left = matches!(join.join_type, JoinType::Right | JoinType::Full);
+        let pads_right = matches!(join.join_type, JoinType::Left | JoinType::Full);
+        let one_sided = out.len() < self.lefts + join.right.schema().fields().len();
+        let base = self.left.stream.schema.fields().len();
+        let (mut projection, mut columns) = (Vec::new(), Vec::new());
+        let mut fields: Vec<FieldRef> = Vec::new();
+        for (at, joined) in out.enumerate() {
+            let field = join.schema.fields()[at].clone();
+            if needed.is_some_and(|needed| !needed.contains(&at)) {
+                columns.push(StreamColumn { expr: never_read(&field)?, field, role: Role::VALUE });
+                continue;
+            }
+            let ((side, place), is_left) = (self.find(joined), joined < self.lefts);
+            let padded = if is_left { pads_left } else { pads_right };
+            let from = &side.stream.columns[place];
+            let role = match (padded, waits) {
+                (true, _) => Role::VALUE,
+                (false, true) => from.role.after_window(),
+                // Pairs leave when both rows are there, which may be after a window that one of them carries has closed.
+                (false, false) => Role { window: None, ..from.role },
+            };
+            let emitted: &Field = side.stream.schema.field(place);
+            let emitted = Arc::new(Field::new(field.name(), emitted.data_type().clone(), emitted.is_nullable() || padded));
+            columns.push(StreamColumn { expr: column(projection.len(), &emitted), field, role });
+            projection.push(if is_left || one_sided { place } else { base + place });
+            fields.push(emitted);
+        }
+        Ok(Joined { projection, schema: Arc::new(Schema::new(fields)), columns })
+    }
+}
+
 fn role_of(expr: &Arc<dyn PhysicalExpr>, stream: &Stream) -> Option<(usize, Role)> {
     let at = plain_column(expr)?;
     Some((at, stream.columns[at].role))
@@ -288,7 +314,7 @@ fn key_column(stream: &Stream, at: usize) -> Arc<dyn PhysicalExpr> {
 }
 
 /// Numbers (left columns, then right ones) of the columns that a join hands on.
-fn kept_columns(kind: JoinType, lefts: usize, all: usize) -> Result<std::ops::Range<usize>> {
+fn kept_columns(kind: JoinType, lefts: usize, all: usize) -> Result<Range<usize>> {
     match kind {
         JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => Ok(0..all),
         JoinType::LeftSemi | JoinType::LeftAnti => Ok(0..lefts),

@@ -29,7 +29,7 @@ use crate::connector::reading::{Advance, Emit, OnUndecodable, Scanning};
 use crate::connector::table::TableRequest;
 use crate::dataflow::graph::{NodeId, NodeKind, OnError, SEQ_COLUMN, ScanSpec, SourceNode, TimeSpec, WatermarkExpr};
 use crate::error::{Error, Result, did_you_mean};
-use crate::format::{ColumnOrigin, DecodeColumn, DecodeSpec};
+use crate::format::{ColumnOrigin, DecodeColumn, DecodeSpec, FormatConfig};
 use crate::sql::catalog::{ColumnKind, TableDef};
 use crate::sql::declared::DeclaredTable;
 
@@ -60,8 +60,8 @@ impl Lowering<'_> {
         let columns = physical_columns(table);
         let request =
             TableRequest { table: &table.def.name, options: request_options, columns: &columns, primary_key: &table.def.primary_key };
-        let dead_letters = scan_options.dead_letter.filter(|name| name != DEAD_LETTER_TABLE);
-        let dead_letters = dead_letters.map(|name| self.letters_to(&name, &table.def, request.clone())).transpose()?;
+        let dead_letters = scan_options.dead_letter.as_deref().filter(|name| *name != DEAD_LETTER_TABLE);
+        let dead_letters = dead_letters.map(|name| self.letters_to(name, &table.def, request.clone())).transpose()?;
         let configured = self.outside.source(request).map_err(|fault| at_option(&table.def, fault))?;
         if scan_options.ordered && !configured.has_keys {
             return Err(at_option(&table.def, refuse::ordered_without_keys(&table.def.name)));
@@ -84,15 +84,8 @@ impl Lowering<'_> {
         let event_time = time.map(|at| inline(column_expr(table, at), table)).transpose()?;
         let watermark_expr = watermark.map(|(expr, _)| inline(expr.clone(), table)).transpose()?;
 
-        let mut first = BTreeSet::new();
-        for expr in filter.iter().chain(&event_time).chain(&watermark_expr) {
-            first.extend(columns_of(expr, table)?);
-        }
-        let mut rest = BTreeSet::new();
-        for (_, expr) in &outputs {
-            rest.extend(columns_of(expr, table)?);
-        }
-        let rest: Vec<usize> = rest.difference(&first).copied().collect();
+        let first = columns_of(filter.iter().chain(&event_time).chain(&watermark_expr), table)?;
+        let rest: Vec<usize> = columns_of(outputs.iter().map(|(_, expr)| expr), table)?.difference(&first).copied().collect();
         // Of a deleted row only the key is known.
         let field_of = |at: usize| -> FieldRef {
             let field = &table.schema.fields()[at];
@@ -137,35 +130,36 @@ impl Lowering<'_> {
             ordered: scan_options.ordered,
             schema: schema.clone(),
         };
-        let time_spec = match watermark {
-            None => None,
-            Some((expr, def)) => Some(TimeSpec {
-                watermark: match delay(expr, table, &def.column)? {
-                    Some(micros) => WatermarkExpr::Delay(micros),
-                    None => {
-                        let inlined = inline(expr.clone(), table)?;
-                        WatermarkExpr::Expr(self.physical(&inlined, &decoded)?)
-                    }
-                },
-                idle_timeout_micros: scan_options.idle_timeout_micros,
-                advance_by_wall_clock: scan_options.advance == Advance::WallClock,
-                max_future_skew_micros: scan_options.max_future_skew_micros,
-                max_drift_micros: scan_options.max_drift_micros,
-                per_row: scan_options.emit == Emit::OnEvent,
-            }),
-        };
-        let on_error = match scan_options.on_error {
-            Some(OnUndecodable::Fail) => OnError::Fail,
-            Some(OnUndecodable::Skip) => OnError::Skip,
-            None if configured.format.skips_undecodable() => OnError::Skip,
-            Some(OnUndecodable::DeadLetter) | None => OnError::DeadLetter,
-        };
+        let time_spec = self.time_spec(table, &scan_options, watermark_expr.as_ref(), &decoded)?;
+        let on_error = on_error(&scan_options, &configured.format);
         let unbounded = !configured.source.bounded();
         let source = SourceNode { source: configured.source, scan: Arc::new(spec), time: time_spec, on_error, dead_letters };
         let node = self.graph.add(table.def.name.clone(), NodeKind::Source(source), Vec::new());
         let changes = kind.map(|_| (changes, if upserts { key } else { Vec::new() }));
         self.sources.insert(table.def.name.clone(), SourceStream { node, schema, places, time, filtered: same, changes, unbounded });
         Ok(())
+    }
+
+    /// Event time of a table that declares it; `watermark` over what its records hold.
+    fn time_spec(
+        &self,
+        table: &DeclaredTable,
+        scanning: &Scanning,
+        watermark: Option<&Expr>,
+        decoded: &DFSchema,
+    ) -> Result<Option<TimeSpec>> {
+        let (Some(watermark), Some(declared), Some(def)) = (watermark, &table.watermark, &table.def.watermark) else { return Ok(None) };
+        Ok(Some(TimeSpec {
+            watermark: match delay(declared, table, &def.column)? {
+                Some(micros) => WatermarkExpr::Delay(micros),
+                None => WatermarkExpr::Expr(self.physical(watermark, decoded)?),
+            },
+            idle_timeout_micros: scanning.idle_timeout_micros,
+            advance_by_wall_clock: scanning.advance == Advance::WallClock,
+            max_future_skew_micros: scanning.max_future_skew_micros,
+            max_drift_micros: scanning.max_drift_micros,
+            per_row: scanning.emit == Emit::OnEvent,
+        }))
     }
 
     /// The sink of the dead letters that a table sends to `name`, under the name that the graph knows it by.
@@ -254,8 +248,18 @@ fn inline(expr: Expr, table: &DeclaredTable) -> Result<Expr> {
     Ok(result.data)
 }
 
-fn columns_of(expr: &Expr, table: &DeclaredTable) -> Result<BTreeSet<usize>> {
-    expr.column_refs().into_iter().map(|c| Ok(table.schema.index_of(&c.name)?)).collect()
+fn columns_of<'e>(exprs: impl Iterator<Item = &'e Expr>, table: &DeclaredTable) -> Result<BTreeSet<usize>> {
+    exprs.flat_map(Expr::column_refs).map(|c| Ok(table.schema.index_of(&c.name)?)).collect()
+}
+
+/// What happens to records that cannot be decoded.
+fn on_error(scanning: &Scanning, format: &FormatConfig) -> OnError {
+    match scanning.on_error {
+        Some(OnUndecodable::Fail) => OnError::Fail,
+        Some(OnUndecodable::Skip) => OnError::Skip,
+        None if format.skips_undecodable() => OnError::Skip,
+        Some(OnUndecodable::DeadLetter) | None => OnError::DeadLetter,
+    }
 }
 
 /// The columns that records hold, read or not.
