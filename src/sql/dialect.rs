@@ -8,6 +8,9 @@
 //! | `CAST(x AS ROW<a INT>)`, `TRY_CAST(…)` | a cast to a type read by `types.rs` |
 //! | `MAP['k', v, …]` | a call of `make_map` |
 //! | `JSON_VALUE(j, p RETURNING INT DEFAULT 0 ON EMPTY)` | `CAST(json_value(j, p, '0', NULL) AS INT)` |
+//! | `JSON_QUERY(j, p WITH WRAPPER EMPTY ARRAY ON ERROR)` | `json_query(j, p, 'UNCONDITIONAL', NULL, '[]')` |
+//! | `JSON_EXISTS(j, p TRUE ON ERROR)` | `json_exists(j, p, 'TRUE')` |
+//! | `JSON_OBJECT('a' VALUE x, 'b' VALUE JSON_ARRAY(y))` | `json_object('Nvj', 'a', x, 'b', json_array('Av', y))`: are NULLs written (`N`) or left out (`A`), and what is a value (`v`) or JSON (`j`) |
 //! | the body of MATCH_RECOGNIZE, `FINAL f(x)`, `RUNNING f(x)` | a tree of names and expressions (`recognize/syntax.rs`) |
 //! | `j IS [NOT] JSON [VALUE \| SCALAR \| ARRAY \| OBJECT]` | `is_json(j, 'VALUE')` |
 
@@ -93,6 +96,10 @@ impl Dialect for FlinkDialect {
             (Keyword::CAST | Keyword::TRY_CAST, Token::LParen) => Some(parse_cast(parser)),
             (Keyword::MAP, Token::LBracket) => Some(parse_map(parser)),
             (_, Token::LParen) if word.value.eq_ignore_ascii_case("JSON_VALUE") => Some(parse_json_value(parser)),
+            (_, Token::LParen) if word.value.eq_ignore_ascii_case("JSON_QUERY") => Some(parse_json_query(parser)),
+            (_, Token::LParen) if word.value.eq_ignore_ascii_case("JSON_EXISTS") => Some(parse_json_exists(parser)),
+            (_, Token::LParen) if word.value.eq_ignore_ascii_case("JSON_OBJECT") => Some(parse_json_object(parser)),
+            (_, Token::LParen) if word.value.eq_ignore_ascii_case("JSON_ARRAY") => Some(parse_json_array(parser)),
             (Keyword::MATCH_RECOGNIZE, Token::SingleQuotedString(_)) => Some(recognize::syntax::parse(parser)),
             (_, Token::Word(_))
                 if third.token == Token::LParen && ["FINAL", "RUNNING"].iter().any(|w| word.value.eq_ignore_ascii_case(w)) =>
@@ -167,7 +174,6 @@ fn parse_json_value(parser: &mut Parser) -> Result<Expr, ParserError> {
     parser.expect_token(&Token::RParen)?;
     let cast = |expr: Expr, data_type| Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None };
     if instead.iter().any(Option::is_some) {
-        let null = || Expr::Value(ast::Value::Null.with_empty_span());
         args.extend(instead.map(|expr| cast(expr.unwrap_or_else(null), ast::DataType::String(None))));
     }
     let value = call(name, args);
@@ -175,6 +181,159 @@ fn parse_json_value(parser: &mut Parser) -> Result<Expr, ParserError> {
         Some(data_type) => cast(value, data_type),
         None => value,
     })
+}
+
+/// `JSON_QUERY(json, path [{WITHOUT | WITH [CONDITIONAL | UNCONDITIONAL]} [ARRAY] WRAPPER] [{NULL | EMPTY ARRAY | EMPTY OBJECT}
+/// ON {EMPTY | ERROR}]…)`.
+fn parse_json_query(parser: &mut Parser) -> Result<Expr, ParserError> {
+    let name = parser.parse_identifier()?;
+    parser.expect_token(&Token::LParen)?;
+    let mut args = parser.parse_comma_separated(Parser::parse_expr)?;
+    let wrapper = if parser.parse_keyword(Keyword::WITHOUT) {
+        parse_wrapper(parser)?;
+        "WITHOUT"
+    } else if parser.parse_keyword(Keyword::WITH) {
+        let kind = if is_next(parser, "CONDITIONAL") { "CONDITIONAL" } else { "UNCONDITIONAL" };
+        is_next(parser, "UNCONDITIONAL");
+        parse_wrapper(parser)?;
+        kind
+    } else {
+        "WITHOUT"
+    };
+    let mut instead = [null(), null()];
+    while parser.peek_token_ref().token != Token::RParen {
+        let clause = parser.peek_token();
+        let json = if parser.parse_keyword(Keyword::NULL) {
+            null()
+        } else if parser.parse_keywords(&[Keyword::EMPTY, Keyword::ARRAY]) {
+            text("[]")
+        } else if parser.parse_keywords(&[Keyword::EMPTY, Keyword::OBJECT]) {
+            text("{}")
+        } else {
+            let wanted = "WRAPPER, or NULL, EMPTY ARRAY or EMPTY OBJECT, ON EMPTY or ON ERROR (RETURNING and ERROR ON … are not supported)";
+            return parser.expected(wanted, clause);
+        };
+        parser.expect_keyword_is(Keyword::ON)?;
+        let on_empty = parser.expect_one_of_keywords(&[Keyword::EMPTY, Keyword::ERROR])? == Keyword::EMPTY;
+        instead[usize::from(!on_empty)] = json;
+    }
+    parser.expect_token(&Token::RParen)?;
+    args.push(text(wrapper));
+    args.extend(instead);
+    Ok(call(name, args))
+}
+
+fn parse_wrapper(parser: &mut Parser) -> Result<(), ParserError> {
+    _ = parser.parse_keyword(Keyword::ARRAY);
+    if is_next(parser, "WRAPPER") { Ok(()) } else { parser.expected_ref("WRAPPER", parser.peek_token_ref()) }
+}
+
+/// `JSON_EXISTS(json, path [{TRUE | FALSE | UNKNOWN} ON ERROR])`.
+fn parse_json_exists(parser: &mut Parser) -> Result<Expr, ParserError> {
+    let name = parser.parse_identifier()?;
+    parser.expect_token(&Token::LParen)?;
+    let mut args = parser.parse_comma_separated(Parser::parse_expr)?;
+    if let Some(word) = ["TRUE", "FALSE", "UNKNOWN"].into_iter().find(|word| is_next(parser, word)) {
+        parser.expect_keywords(&[Keyword::ON, Keyword::ERROR])?;
+        args.push(text(word));
+    }
+    parser.expect_token(&Token::RParen)?;
+    Ok(call(name, args))
+}
+
+/// `JSON_OBJECT([[KEY] key {VALUE | :} value, …] [{NULL | ABSENT} ON NULL])`.
+fn parse_json_object(parser: &mut Parser) -> Result<Expr, ParserError> {
+    let name = parser.parse_identifier()?;
+    parser.expect_token(&Token::LParen)?;
+    let (mut kinds, mut entries) = (String::new(), Vec::new());
+    let nulls = loop {
+        if let Some(nulls) = parse_json_end(parser, !entries.is_empty())? {
+            break nulls.unwrap_or(true);
+        }
+        let [_, second, _] = parser.peek_tokens_ref();
+        let is_key =
+            !matches!(&second.token, Token::Colon) && !matches!(&second.token, Token::Word(word) if word.keyword == Keyword::VALUE);
+        if is_key {
+            is_next(parser, "KEY");
+        }
+        // Not a whole expression: a colon behind it would belong to that.
+        entries.push(parser.parse_prefix()?);
+        if !parser.consume_token(&Token::Colon) {
+            parser.expect_keyword_is(Keyword::VALUE)?;
+        }
+        entries.push(parse_json_part(parser, &mut kinds)?);
+    };
+    Ok(json_call(name, nulls, &kinds, entries))
+}
+
+/// `JSON_ARRAY([value, …] [{NULL | ABSENT} ON NULL])`.
+fn parse_json_array(parser: &mut Parser) -> Result<Expr, ParserError> {
+    let name = parser.parse_identifier()?;
+    parser.expect_token(&Token::LParen)?;
+    let (mut kinds, mut values) = (String::new(), Vec::new());
+    let nulls = loop {
+        if let Some(nulls) = parse_json_end(parser, !values.is_empty())? {
+            break nulls.unwrap_or(false);
+        }
+        values.push(parse_json_part(parser, &mut kinds)?);
+    };
+    Ok(json_call(name, nulls, &kinds, values))
+}
+
+/// The end of JSON_OBJECT and JSON_ARRAY, or the comma before the next part: `Some` at the end, in it what is said of NULLs.
+fn parse_json_end(parser: &mut Parser, more: bool) -> Result<Option<Option<bool>>, ParserError> {
+    if more && parser.consume_token(&Token::Comma) {
+        return Ok(None);
+    }
+    let nulls = if parser.parse_keywords(&[Keyword::NULL, Keyword::ON, Keyword::NULL]) {
+        Some(true)
+    } else if parser.parse_keywords(&[Keyword::ABSENT, Keyword::ON, Keyword::NULL]) {
+        Some(false)
+    } else {
+        None
+    };
+    if more || nulls.is_some() {
+        parser.expect_token(&Token::RParen)?;
+        return Ok(Some(nulls));
+    }
+    Ok(parser.consume_token(&Token::RParen).then_some(nulls))
+}
+
+/// A value in JSON_OBJECT or JSON_ARRAY: one of these itself stands there as JSON, not as a text.
+fn parse_json_part(parser: &mut Parser, kinds: &mut String) -> Result<Expr, ParserError> {
+    let value = parser.parse_expr()?;
+    let is_json = match &value {
+        Expr::Function(function) => {
+            let name = function.name.to_string();
+            ["JSON_OBJECT", "JSON_ARRAY"].iter().any(|json| name.eq_ignore_ascii_case(json))
+        }
+        _ => false,
+    };
+    kinds.push(if is_json { 'j' } else { 'v' });
+    Ok(value)
+}
+
+fn json_call(name: Ident, nulls: bool, kinds: &str, parts: Vec<Expr>) -> Expr {
+    let mut args = vec![text(&format!("{}{kinds}", if nulls { 'N' } else { 'A' }))];
+    args.extend(parts);
+    call(name, args)
+}
+
+/// Takes the next word if it is this one.
+fn is_next(parser: &mut Parser, word: &str) -> bool {
+    let is_it = matches!(&parser.peek_token_ref().token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word));
+    if is_it {
+        parser.next_token();
+    }
+    is_it
+}
+
+fn null() -> Expr {
+    Expr::Value(ast::Value::Null.with_empty_span())
+}
+
+fn text(value: &str) -> Expr {
+    Expr::Value(ast::Value::SingleQuotedString(value.to_owned()).with_empty_span())
 }
 
 /// A call of `name` with positional arguments.

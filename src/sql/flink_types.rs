@@ -4,21 +4,21 @@
 //! |---|---|---|
 //! | `SELECT x + 1` | an integer literal is a BIGINT | an INT where it fits |
 //! | `'text'` | `Utf8` | `Utf8View` |
+//! | `ROW_NUMBER() … + 1` | a DECIMAL, for the number has no sign | a BIGINT |
 //! | `CAST(t AS STRING)` of a timestamp | `2020-01-01T00:00:00` | `2020-01-01 00:00:00.000` |
 //! | … of a boolean, a double | `true`, `10000000.0` | `TRUE`, `1.0E7` |
+//! | … of a row, a map | refused | `(1, x)`, `{a=1}` (`functions/to_text.rs`) |
+//! | `CAST('1.9' AS INT)` | refused | `1` |
+//! | `CAST(r AS ROW<…>)` | fields by name | by position |
 //! | `CAST(t AS BIGINT)`, `CAST(n AS TIMESTAMP)` | counts units of the type's precision | refused |
 //! | `DECIMAL / DECIMAL` | scale `s1 + 4`, cut off | scale `max(6, s1 + p2 + 1)`, rounded half up |
 //!
-//! AVG and SUM are in `functions/`. Left as DataFusion has them: SUM of a FLOAT is a DOUBLE, integer literals inside
-//! aggregates and GROUP BY are BIGINT, `*`, `%` and `+` of decimals (the same as Flink's but for BIGINT, which counts as
-//! `DECIMAL(20, 0)`, in Flink 19).
+//! AVG and SUM are in `functions/`. Left as DataFusion has them: SUM of a FLOAT is a DOUBLE, `*`, `%` and `+` of decimals (the
+//! same as Flink's but for BIGINT, which counts as `DECIMAL(20, 0)`, in Flink 19).
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, TimeUnit};
-use chrono::DateTime;
+use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
@@ -27,12 +27,12 @@ use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    AggregateUDF, BinaryExpr, Cast, Expr, ExprSchemable as _, LogicalPlan, Operator, TryCast, WindowFunctionDefinition, cast,
+    AggregateUDF, BinaryExpr, Cast, Expr, ExprSchemable as _, LogicalPlan, Operator, ScalarUDF, TryCast, WindowFunctionDefinition, cast,
 };
 use datafusion::optimizer::AnalyzerRule;
 use std::sync::LazyLock;
 
-use super::functions::{decimal_divide, to_text};
+use super::functions::{by_position, decimal_divide, reads_otherwise, to_text, whole_part};
 use super::types;
 
 /// Integer literals become INT where they fit, texts `Utf8View`; runs before types are coerced.
@@ -46,8 +46,12 @@ impl AnalyzerRule for FlinkLiterals {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
         plan.transform_up_with_subqueries(|plan| match plan {
-            LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::Join(_) => {
-                with_each_expression(plan, |expr, _| narrowed(expr))
+            LogicalPlan::Projection(_)
+            | LogicalPlan::Filter(_)
+            | LogicalPlan::Join(_)
+            | LogicalPlan::Aggregate(_)
+            | LogicalPlan::Window(_) => {
+                with_each_expression(plan, |expr, schema| narrowed(expr)?.transform_data(|expr| signed(expr, schema)))
             }
             LogicalPlan::Values(values) => {
                 let one = |expr| narrowed(untyped_null(expr)).map(|t| t.data);
@@ -76,7 +80,13 @@ pub(super) fn with_flink_literals(expr: Expr) -> DfResult<Expr> {
 
 fn narrowed(expr: Expr) -> DfResult<Transformed<Expr>> {
     expr.transform_down(|expr| match expr {
-        Expr::AggregateFunction(_) | Expr::WindowFunction(_) => Ok(Transformed::new(expr, false, TreeNodeRecursion::Jump)),
+        Expr::AggregateFunction(ref call) if reads_literals(&call.func, &call.params.args) => {
+            Ok(Transformed::new(expr, false, TreeNodeRecursion::Jump))
+        }
+        Expr::WindowFunction(ref call) => Ok(match &call.fun {
+            WindowFunctionDefinition::AggregateUDF(function) if !reads_literals(function, &call.params.args) => Transformed::no(expr),
+            _ => Transformed::new(expr, false, TreeNodeRecursion::Jump),
+        }),
         Expr::Literal(ScalarValue::Int64(Some(n)), metadata) => Ok(match i32::try_from(n) {
             Ok(n) => Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(n)), metadata)),
             Err(_) => Transformed::no(Expr::Literal(ScalarValue::Int64(Some(n)), metadata)),
@@ -84,6 +94,31 @@ fn narrowed(expr: Expr) -> DfResult<Transformed<Expr>> {
         Expr::Literal(ScalarValue::Utf8(text), metadata) => Ok(Transformed::yes(Expr::Literal(ScalarValue::Utf8View(text), metadata))),
         other => Ok(Transformed::no(other)),
     })
+}
+
+/// Arithmetic with DataFusion's counts and ranks, whose types have no sign, is that of a BIGINT.
+fn signed(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    use Operator::{Divide, Minus, Modulo, Multiply, Plus};
+    let side = |side: Box<Expr>| match side.get_type(schema) {
+        Ok(DataType::UInt64) => Box::new(cast(*side, DataType::Int64)),
+        _ => side,
+    };
+    expr.transform_up(|expr| {
+        Ok(match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op: op @ (Plus | Minus | Multiply | Divide | Modulo), right }) => {
+                Transformed::yes(Expr::BinaryExpr(BinaryExpr { left: side(left), op, right: side(right) }))
+            }
+            other => Transformed::no(other),
+        })
+    })
+}
+
+/// Does DataFusion look at literals among the arguments? `COUNT(*)` is a count of one, `string_agg` takes its separator.
+fn reads_literals(function: &AggregateUDF, args: &[Expr]) -> bool {
+    match function.name() {
+        "count" => matches!(args, [Expr::Literal(..)]),
+        name => name == "string_agg",
+    }
 }
 
 /// Casts and decimals as in Flink; runs after types are coerced.
@@ -119,9 +154,14 @@ fn with_each_expression(
         schema.merge(plan.schema());
     }
     let names = NamePreserver::new(&plan);
-    let changed = plan.map_expressions(|expr| {
+    let one = |expr: Expr| {
         let name = names.save(&expr);
         Ok(change(expr, &schema)?.update_data(|expr| name.restore(expr)))
+    };
+    let changed = plan.map_expressions(|expr| match expr {
+        // The names are those of what it groups by.
+        Expr::GroupingSet(_) => expr.map_children(one),
+        expr => one(expr),
     })?;
     // Also where only the nodes below have changed.
     changed.map_data(LogicalPlan::recompute_schema)
@@ -129,21 +169,19 @@ fn with_each_expression(
 
 fn flink_cast(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     match &expr {
-        Expr::Cast(Cast { expr: of, field }) => {
+        Expr::Cast(Cast { expr: of, field }) | Expr::TryCast(TryCast { expr: of, field }) => {
             let wanted = field.data_type();
             let Ok(given) = of.get_type(schema) else { return Ok(Transformed::no(expr)) };
             forbid(&given, wanted)?;
-            if is_text(wanted) && reads_otherwise(&given) {
-                let text = ScalarFunction::new_udf(TO_TEXT.clone(), vec![of.as_ref().clone()]);
-                return Ok(Transformed::yes(Expr::ScalarFunction(text)));
+            let safe = matches!(expr, Expr::TryCast(_));
+            if let Some(cast) = other_cast(of, &given, wanted, safe) {
+                return Ok(Transformed::yes(cast));
             }
-        }
-        Expr::TryCast(TryCast { expr: of, field }) => {
-            let Ok(given) = of.get_type(schema) else { return Ok(Transformed::no(expr)) };
-            forbid(&given, field.data_type())?;
-            if is_text(field.data_type()) && reads_otherwise(&given) {
-                let text = ScalarFunction::new_udf(TO_TEXT.clone(), vec![of.as_ref().clone()]);
-                return Ok(Transformed::yes(Expr::ScalarFunction(text)));
+            if is_text(&given) && wanted.is_integer() && !is_call(of, &WHOLE_PART) {
+                let whole = Box::new(Expr::ScalarFunction(ScalarFunction::new_udf(WHOLE_PART.clone(), vec![of.as_ref().clone()])));
+                let field = field.clone();
+                let cut = if safe { Expr::TryCast(TryCast { expr: whole, field }) } else { Expr::Cast(Cast { expr: whole, field }) };
+                return Ok(Transformed::yes(cut));
             }
         }
         Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::Multiply | Operator::Divide), right }) => {
@@ -177,21 +215,52 @@ fn flink_cast(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     Ok(Transformed::no(expr))
 }
 
+/// A cast that DataFusion would do in another way: to a text, or to a ROW, whose fields Flink takes by position.
+/// `safe`: TRY_CAST.
+fn other_cast(of: &Expr, given: &DataType, wanted: &DataType, safe: bool) -> Option<Expr> {
+    let function = if is_text(wanted) && reads_otherwise(given) {
+        TO_TEXT.clone()
+    } else if holds_row(wanted) && given != wanted {
+        Arc::new(by_position(wanted.clone(), safe))
+    } else {
+        return None;
+    };
+    Some(Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![of.clone()])))
+}
+
+/// `CAST(of AS wanted)` of an expression that is analysed already.
+pub(super) fn flink_cast_of(of: Expr, given: &DataType, wanted: &DataType) -> Expr {
+    other_cast(&of, given, wanted, false).unwrap_or_else(|| cast(of, wanted.clone()))
+}
+
+fn holds_row(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Struct(_) => true,
+        DataType::List(element) => holds_row(element.data_type()),
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(entry) => entry.iter().any(|field| holds_row(field.data_type())),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn is_call(expr: &Expr, function: &ScalarUDF) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.as_ref() == function)
+}
+
 /// Is it our SUM where DataFusion's gives the same, only faster?
 fn is_plain_sum(function: &Arc<AggregateUDF>, args: &[Expr], schema: &DFSchema) -> bool {
     let arg = args.first().and_then(|arg| arg.get_type(schema).ok());
     function.name() == "sum" && **function != *sum_udaf() && matches!(arg, Some(DataType::Int64 | DataType::Float64))
 }
 
-static DECIMAL_DIVIDE: LazyLock<Arc<datafusion::logical_expr::ScalarUDF>> = LazyLock::new(|| Arc::new(decimal_divide()));
-static TO_TEXT: LazyLock<Arc<datafusion::logical_expr::ScalarUDF>> = LazyLock::new(|| Arc::new(to_text()));
+static DECIMAL_DIVIDE: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(decimal_divide()));
+static TO_TEXT: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(to_text()));
+static WHOLE_PART: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(whole_part()));
 
 fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8View | DataType::Utf8 | DataType::LargeUtf8)
-}
-
-fn reads_otherwise(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Timestamp(..) | DataType::Boolean | DataType::Float32 | DataType::Float64)
 }
 
 /// Flink refuses casts between numbers and timestamps, whose unit nobody can see.
@@ -232,102 +301,9 @@ fn bounded(precision: i16, scale: i16) -> (u8, i8) {
     (38, (38 - whole).max(scale.min(6)) as i8)
 }
 
-/// The texts of values as Flink writes them.
-pub(super) fn texts(values: &ArrayRef) -> DfResult<Vec<Option<String>>> {
-    let each = |f: &dyn Fn(usize) -> String| (0..values.len()).map(|at| values.is_valid(at).then(|| f(at))).collect();
-    Ok(match values.data_type() {
-        DataType::Boolean => {
-            let values = values.as_boolean();
-            each(&|at| if values.value(at) { "TRUE".to_owned() } else { "FALSE".to_owned() })
-        }
-        DataType::Float64 => {
-            let values = values.as_primitive::<Float64Type>();
-            each(&|at| java_double(values.value(at), format!("{:e}", values.value(at))))
-        }
-        DataType::Float32 => {
-            let values = values.as_primitive::<Float32Type>();
-            each(&|at| java_double(f64::from(values.value(at)), format!("{:e}", values.value(at))))
-        }
-        DataType::Timestamp(unit, _) => {
-            let digits = match unit {
-                TimeUnit::Second | TimeUnit::Millisecond => 3,
-                _ => 6,
-            };
-            let micros = arrow::compute::cast(values, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
-            let micros = micros.as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
-            each(&|at| match DateTime::from_timestamp_micros(micros.value(at)) {
-                Some(time) => {
-                    let mut text = time.format("%Y-%m-%d %H:%M:%S.").to_string();
-                    let fraction = format!("{:06}", time.timestamp_subsec_micros());
-                    text.push_str(&fraction[..digits]);
-                    text
-                }
-                None => micros.value(at).to_string(),
-            })
-        }
-        _ => {
-            let texts = arrow::compute::cast(values, &DataType::Utf8View)?;
-            let texts = texts.as_string_view();
-            each(&|at| texts.value(at).to_owned())
-        }
-    })
-}
-
-/// Java's `Double.toString`: plain from 0.001 to below ten million, else `d.dddE±n`. `exponential`: Rust's `{:e}`.
-fn java_double(value: f64, exponential: String) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
-    }
-    let (digits, exponent) = exponential.split_once('e').unwrap_or((&exponential, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |d| ("-", d));
-    let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
-    let mut text = sign.to_owned();
-    if value == 0.0 {
-        text.push_str("0.0");
-    } else if (-3..7).contains(&exponent) {
-        if exponent < 0 {
-            text.push_str("0.");
-            text.extend(std::iter::repeat_n('0', (-exponent - 1) as usize));
-            text.push_str(&digits);
-        } else {
-            let whole = exponent as usize + 1;
-            text.extend(digits.chars().chain(std::iter::repeat('0')).take(whole));
-            text.push('.');
-            text.push_str(digits.get(whole..).filter(|d| !d.is_empty()).unwrap_or("0"));
-        }
-    } else {
-        let rest = digits.get(1..).filter(|d| !d.is_empty()).unwrap_or("0");
-        // Writing to a text cannot fail.
-        _ = write!(text, "{}.{rest}E{exponent}", &digits[..1]);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn doubles_read_as_in_java() {
-        let text = |v: f64| java_double(v, format!("{v:e}"));
-        for (value, wanted) in [
-            (1.0, "1.0"),
-            (-0.5, "-0.5"),
-            (1234567.0, "1234567.0"),
-            (1.0e7, "1.0E7"),
-            (123456789.125, "1.23456789125E8"),
-            (0.001, "0.001"),
-            (0.00012, "1.2E-4"),
-            (0.0, "0.0"),
-            (f64::INFINITY, "Infinity"),
-        ] {
-            assert_eq!(text(value), wanted);
-        }
-    }
 
     #[test]
     fn decimal_types_beyond_38_digits_give_up_scale() {

@@ -15,11 +15,13 @@
 //! | `UNIX_TIMESTAMP()` | `extract('EPOCH', current_timestamp())` |
 //! | `FIRST_VALUE(x)`, `LAST_VALUE(x)` | `… IGNORE NULLS` |
 //! | `CAST(x AS VARCHAR(3))`, `CAST(x AS CHAR(3))` | cut to that length; CHAR is filled up with blanks |
-//! | `REGEXP_COUNT`, `REGEXP_INSTR`, `ARRAY_POSITION` | an INT |
+//! | `ARRAY_POSITION` | an INT |
+//! | `ARRAY[x, y]` | `make_array(x, y)` |
+//! | `ROW(x, y)` | `named_struct('EXPR$0', x, 'EXPR$1', y)` |
 //! | `ARRAY_PREPEND(xs, x)` | `array_prepend(x, xs)` |
 //! | `OVER (w ROWS 2 PRECEDING) … WINDOW w AS (…)` | the clauses of `w` and the frame |
-//! | `LISTAGG`, `APPROX_COUNT_DISTINCT`, `VARIANCE`, `GROUPING_ID`, `RAND`, `TRUNCATE`, `ROW`, `SPLIT`, `MAP_FROM_ARRAYS` | the same under DataFusion's name |
-//! | `UNNEST(xs) AS t(x)` in FROM | sqlparser's own UNNEST |
+//! | `LISTAGG`, `APPROX_COUNT_DISTINCT`, `VARIANCE`, `GROUPING_ID`, `RAND`, `TRUNCATE`, `SPLIT`, `MAP_FROM_ARRAYS` | the same under DataFusion's name |
+//! | `UNNEST(xs) AS t(x)` in FROM, `… WITH ORDINALITY` | sqlparser's own UNNEST of `unnest_elements(xs)`, `unnest_numbered(xs)` |
 //!
 //! Here too, what stands behind a table and nobody plans is refused by name with its place (`relation.rs` says what).
 
@@ -33,6 +35,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::dialect::call;
+use super::functions::{ELEMENTS, NUMBERED_ELEMENTS};
 use super::{place, recognize, relation};
 use crate::error::{Error, Result};
 
@@ -116,6 +119,8 @@ impl VisitorMut for Forms<'_> {
                     *expr = row;
                 }
             }
+            // DataFusion plans the brackets without the tables outside, the call with them.
+            Expr::Array(array) => *expr = call(Ident::with_span(array.span(), "make_array"), std::mem::take(&mut array.elem)),
             Expr::CompoundFieldAccess { root, access_chain } => fields_as_text(root, access_chain),
             Expr::TypedString(literal) => timestamp_literal(literal),
             Expr::Value(value) => match &value.value {
@@ -253,12 +258,8 @@ fn flink_call(function: &mut ast::Function) -> Option<Expr> {
             }
             return None;
         }
-        "REGEXP_COUNT" | "REGEXP_INSTR" | "ARRAY_POSITION" if plain => {
-            let given = std::mem::take(&mut args.args).into_iter().filter_map(|arg| match arg {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
-                _ => None,
-            });
-            let counted = call(Ident::with_span(name.span, upper.to_lowercase()), given.collect());
+        "ARRAY_POSITION" if plain => {
+            let counted = call(Ident::with_span(name.span, upper.to_lowercase()), expressions(&mut args.args).collect());
             return Some(Expr::Cast {
                 kind: ast::CastKind::Cast,
                 expr: Box::new(counted),
@@ -277,20 +278,26 @@ fn flink_call(function: &mut ast::Function) -> Option<Expr> {
         "SPLIT" => "string_to_array",
         "MAP_FROM_ARRAYS" => "map",
         "RAND" => "random",
-        "ROW" => "struct",
+        "ROW" if plain => {
+            let fields = expressions(&mut args.args).enumerate().flat_map(|(at, value)| [text(&format!("EXPR${at}")), value]);
+            return Some(call(Ident::with_span(name.span, "named_struct"), fields.collect()));
+        }
         "TRUNCATE" => "trunc",
         "IF" | "IFNULL" | "MOD" | "GREATEST" | "LEAST" | "UNIX_TIMESTAMP" if plain && function.over.is_none() => {
-            let given = std::mem::take(&mut args.args);
-            let given = given.into_iter().filter_map(|arg| match arg {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
-                _ => None,
-            });
-            return Some(as_expression(name.clone(), &upper, given.collect()));
+            return Some(as_expression(name.clone(), &upper, expressions(&mut args.args).collect()));
         }
         _ => return None,
     };
     renamed.clone_into(&mut name.value);
     None
+}
+
+/// The arguments without a name, taken out.
+fn expressions(args: &mut Vec<FunctionArg>) -> impl Iterator<Item = Expr> {
+    std::mem::take(args).into_iter().filter_map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    })
 }
 
 fn as_expression(name: Ident, upper: &str, args: Vec<Expr>) -> Expr {
@@ -406,15 +413,14 @@ fn fields_as_text(root: &Expr, chain: &mut [ast::AccessExpr]) {
 
 /// The values of a ROW constructor under the names and types of a ROW type, by position.
 fn row_of(of: &mut Expr, fields: &[ast::StructField]) -> Option<Expr> {
-    // The constructor was visited first: it is `struct` by now.
+    // The constructor was visited first: it has names by now.
     let Expr::Function(ast::Function { name, args: FunctionArguments::List(list), .. }) = of else { return None };
-    if name.to_string() != "struct" || list.args.len() != fields.len() {
+    if name.to_string() != "named_struct" || list.args.len() != fields.len() * 2 {
         return None;
     }
     let span = name.span();
     let mut args = Vec::with_capacity(fields.len() * 2);
-    for (arg, field) in std::mem::take(&mut list.args).into_iter().zip(fields) {
-        let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = arg else { return None };
+    for (value, field) in expressions(&mut list.args).skip(1).step_by(2).zip(fields) {
         args.push(text(&field.field_name.as_ref().map_or("", |n| n.value.as_str())));
         let mut value = Expr::Cast {
             kind: ast::CastKind::Cast,
@@ -436,21 +442,12 @@ fn row_of(of: &mut Expr, fields: &[ast::StructField]) -> Option<Expr> {
 /// Only some of sqlparser's own dialects read UNNEST as such; for ours it is a call.
 fn unnest(factor: &mut TableFactor) {
     if let TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } = factor
-        && name.to_string().eq_ignore_ascii_case("UNNEST")
+        && relation::is_unnest(name)
     {
-        let array_exprs = std::mem::take(&mut args.args)
-            .into_iter()
-            .filter_map(|arg| match arg {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
-                _ => None,
-            })
-            .collect();
-        *factor = TableFactor::UNNEST {
-            alias: alias.take(),
-            array_exprs,
-            with_offset: false,
-            with_offset_alias: None,
-            with_ordinality: *with_ordinality,
-        };
+        let elements = if *with_ordinality { NUMBERED_ELEMENTS } else { ELEMENTS };
+        let elements = Ident::with_span(name.span(), elements);
+        let array_exprs = expressions(&mut args.args).map(|expr| call(elements.clone(), vec![expr])).collect();
+        *factor =
+            TableFactor::UNNEST { alias: alias.take(), array_exprs, with_offset: false, with_offset_alias: None, with_ordinality: false };
     }
 }

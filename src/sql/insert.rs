@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use super::catalog::ColumnKind;
 use super::declared::DeclaredTable;
+use super::flink_types::flink_cast_of;
 use super::statement::Name;
 use super::types;
 use crate::error::{Error, Place, Result, did_you_mean};
@@ -75,7 +76,7 @@ pub(super) fn fit(rows: LogicalPlan, table: &DeclaredTable, columns: Option<&[Na
                     continue;
                 }
                 let column = Expr::Column(given.columns()[at].clone());
-                if from == field.data_type() { column } else { cast(column, field.data_type().clone()) }
+                if from == field.data_type() { column } else { flink_cast_of(column, from, field.data_type()) }
             }
             None if field.is_nullable() => Expr::Literal(ScalarValue::try_from(field.data_type())?, None),
             None => {
@@ -124,9 +125,7 @@ fn fits(from: &DataType, to: &DataType) -> bool {
         (T::Time32(_) | T::Time64(_), T::Time32(_) | T::Time64(_)) => true,
         (T::List(a) | T::LargeList(a), T::List(b)) => fits(a.data_type(), b.data_type()),
         (T::Map(a, _), T::Map(b, _)) => fits(a.data_type(), b.data_type()),
-        (T::Struct(a), T::Struct(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name() == b.name() && fits(a.data_type(), b.data_type()))
-        }
+        (T::Struct(a), T::Struct(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| fits(a.data_type(), b.data_type())),
         _ => false,
     }
 }

@@ -12,10 +12,13 @@
 //! DataFusion plans the left form and has nothing that runs it; its projection push-down does not even see that `t.xs`
 //! is read, so this comes before all other rewrites.
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
-use datafusion::common::{Column, DataFusionError, JoinType, ScalarValue, TableReference};
+use datafusion::common::{Column, DFSchema, DataFusionError, JoinType, ScalarValue, TableReference};
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder, Projection, Unnest};
+use datafusion::logical_expr::{Expr, ExprSchemable as _, Join, LogicalPlan, LogicalPlanBuilder, Projection, Unnest};
+
+use super::functions::ELEMENTS;
 
 /// Rewrites every lateral unnest in `plan`.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -35,7 +38,7 @@ struct Right<'p> {
     /// What is made of the unnested columns, from the top down.
     projections: Vec<&'p Projection>,
     unnest: &'p Unnest,
-    /// What is unnested, over columns of the left side.
+    /// What is unnested, over columns of the left side, or constant.
     lists: &'p [Expr],
 }
 
@@ -53,7 +56,7 @@ fn lateral(join: &Join) -> Result<Option<LogicalPlan>> {
     }
     let left = join.left.schema();
     let mut below: Vec<Expr> = left.columns().into_iter().map(Expr::Column).collect();
-    below.extend(right.lists.iter().map(|list| of_left(list.clone())).collect::<Result<Vec<_>>>()?);
+    below.extend(right.lists.iter().map(|list| of_left(list.clone(), left)).collect::<Result<Vec<_>>>()?);
     let lists: Vec<Column> = right.unnest.exec_columns.clone();
     let options = right.unnest.options.clone().with_preserve_nulls(preserve_nulls);
     let unnested =
@@ -104,22 +107,25 @@ fn right_side(plan: &LogicalPlan) -> Option<Right<'_>> {
     }
     let LogicalPlan::Unnest(unnest) = inner else { return None };
     let LogicalPlan::Projection(lists) = unnest.input.as_ref() else { return None };
-    let outside = lists.expr.iter().any(|e| e.exists(|e| Ok(matches!(e, Expr::OuterReferenceColumn(..)))).unwrap_or(false));
-    (outside && matches!(lists.input.as_ref(), LogicalPlan::EmptyRelation(_))).then_some(Right {
-        alias,
-        projections,
-        unnest,
-        lists: &lists.expr,
-    })
+    // What is unnested needs no column of the left side: it may be constant.
+    matches!(lists.input.as_ref(), LogicalPlan::EmptyRelation(_)).then_some(Right { alias, projections, unnest, lists: &lists.expr })
 }
 
-/// Columns of the outer query are columns of the left side.
-fn of_left(expr: Expr) -> Result<Expr> {
-    let done = expr.transform(|e| {
+/// Columns of the outer query are columns of the left side. What is an array of plain values already needs no call that
+/// makes one.
+fn of_left(expr: Expr, left: &DFSchema) -> Result<Expr> {
+    let done = expr.transform_up(|e| {
         Ok(match e {
             Expr::OuterReferenceColumn(_, column) => Transformed::yes(Expr::Column(column)),
+            Expr::ScalarFunction(call) if call.name() == ELEMENTS && call.args.iter().all(|arg| is_plain_array(arg, left)) => {
+                Transformed::yes(call.args.into_iter().next().unwrap_or(Expr::Literal(ScalarValue::Null, None)))
+            }
             other => Transformed::no(other),
         })
     })?;
     Ok(done.data)
+}
+
+fn is_plain_array(expr: &Expr, left: &DFSchema) -> bool {
+    matches!(expr.get_type(left), Ok(DataType::List(element)) if !matches!(element.data_type(), DataType::Struct(_)))
 }

@@ -25,6 +25,7 @@ pub mod plan;
 pub mod recognize;
 mod relation;
 mod resolve;
+mod row_star;
 mod scope;
 pub mod statement;
 #[cfg(test)]

@@ -254,4 +254,14 @@ mod tests {
         assert!(plan.contains("Window: Tumble { size: 60000000, offset: 0 } on orders.rt"), "{plan}");
         assert!(plan.contains("TableScan: e projection=[k, amount, rt], full_filters=[e.type = Utf8View(\"OrderCreated\")]"), "{plan}");
     }
+
+    #[test]
+    fn rows_go_into_columns_by_position() {
+        let text = "
+            CREATE TABLE e (n TINYINT, k STRING);
+            CREATE TABLE o (r ROW<x INT, y STRING>, rs ARRAY<ROW<x BIGINT, y STRING>>, m MAP<STRING, ROW<z ROW<x DOUBLE>>>);
+            INSERT INTO o SELECT ROW(n, k), ARRAY[ROW(n, k)], MAP[k, ROW(ROW(n))] FROM e;";
+        let plan = plans(text);
+        assert_eq!(plan.matches("by_position(").count(), 3, "{plan}");
+    }
 }

@@ -9,7 +9,8 @@
 //!
 //! MATCH_RECOGNIZE comes as a call, too (`recognize/`).
 //!
-//! `UNNEST(xs) AS t(a, b)` of an array of ROWs gets a column per field here.
+//! `UNNEST(xs) AS t(a, b)` of an array of ROWs gets a column per field here, of a map one of keys and one of values; `WITH
+//! ORDINALITY` adds their numbers. What it takes apart stands in a call that `forms.rs` makes.
 //!
 //! DataFusion's own planner drops modifiers of a table that it does not know (`FOR SYSTEM_TIME AS OF` would become a
 //! plain scan): [`unclaimed`] refuses each of them by name.
@@ -28,6 +29,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::dialect::TableArgument;
+use super::functions::NUMBERED_ELEMENTS;
 use super::window_node::WindowNode;
 use super::{place, recognize};
 use crate::error::{Error, Place, did_you_mean};
@@ -65,8 +67,10 @@ impl RelationPlanner for WindowFunctions {
                 return Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))));
             }
             TableFactor::UNNEST { alias: alias @ Some(_), array_exprs, with_offset, with_offset_alias, with_ordinality } => {
+                let numbered =
+                    array_exprs.iter().any(|expr| matches!(expr, ast::Expr::Function(call) if call.name.to_string() == NUMBERED_ELEMENTS));
                 let bare = TableFactor::UNNEST { alias: None, array_exprs, with_offset, with_offset_alias, with_ordinality };
-                let plan = fields_as_columns(context.plan(bare)?)?;
+                let plan = fields_as_columns(context.plan(bare)?, numbered)?;
                 return Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))));
             }
             other => return Ok(RelationPlanning::Original(Box::new(other))),
@@ -75,6 +79,11 @@ impl RelationPlanner for WindowFunctions {
         let plan = Arguments::read(function, &name, args)?.plan(context)?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
+}
+
+/// Is it the UNNEST of a FROM?
+pub(super) fn is_unnest(name: &ObjectName) -> bool {
+    name.to_string().eq_ignore_ascii_case("UNNEST")
 }
 
 fn is_recognition(name: &ObjectName) -> bool {
@@ -98,18 +107,30 @@ fn recognition(args: Vec<FunctionArg>, name: &ObjectName, context: &mut dyn Rela
     Ok(recognize::plan::plan(input, body, context)?)
 }
 
-/// The elements of an array of ROWs have a column per field, as in Flink.
-fn fields_as_columns(elements: LogicalPlan) -> DfResult<LogicalPlan> {
+/// The elements of an array of ROWs have a column per field, as in Flink; `numbered`: they stand beside their numbers.
+fn fields_as_columns(elements: LogicalPlan, numbered: bool) -> DfResult<LogicalPlan> {
     let schema = elements.schema().clone();
     let [element] = &schema.fields()[..] else { return Ok(elements) };
     let DataType::Struct(fields) = element.data_type() else { return Ok(elements) };
-    let Some(element) = schema.columns().into_iter().next() else { return Ok(elements) };
-    let get = get_field();
-    let columns = fields.iter().map(|field| {
-        let name = Expr::Literal(ScalarValue::Utf8View(Some(field.name().clone())), None);
-        get.call(vec![Expr::Column(element.clone()), name]).alias(field.name())
-    });
+    let Some(column) = schema.columns().into_iter().next().map(Expr::Column) else { return Ok(elements) };
+    let columns = match (numbered, &fields[..]) {
+        (true, [element, number]) => {
+            let of_row = field_of(&column, element.name());
+            let mut columns = match element.data_type() {
+                DataType::Struct(fields) => fields.iter().map(|field| field_of(&of_row, field.name()).alias(field.name())).collect(),
+                _ => vec![of_row.alias(element.name())],
+            };
+            columns.push(field_of(&column, number.name()).alias(number.name()));
+            columns
+        }
+        _ => fields.iter().map(|field| field_of(&column, field.name()).alias(field.name())).collect(),
+    };
     LogicalPlanBuilder::from(elements).project(columns)?.build()
+}
+
+/// `row.name`.
+fn field_of(row: &Expr, name: &str) -> Expr {
+    get_field().call(vec![row.clone(), Expr::Literal(ScalarValue::Utf8View(Some(name.to_owned())), None)])
 }
 
 /// What stands behind a table and nobody here plans: its text for a message, and its place.
@@ -131,7 +152,9 @@ pub(super) fn unclaimed(factor: &TableFactor) -> Option<(String, Span)> {
             ("PARTITION behind a table is not supported".to_owned(), name.span())
         }
         TableFactor::Table { name, json_path: Some(_), .. } => ("a path behind a table is not supported".to_owned(), name.span()),
-        TableFactor::Table { name, with_ordinality: true, .. } => ("WITH ORDINALITY is not supported".to_owned(), name.span()),
+        TableFactor::Table { name, with_ordinality: true, .. } if !is_unnest(name) => {
+            ("WITH ORDINALITY is not supported".to_owned(), name.span())
+        }
         TableFactor::Table { name, args: Some(args), .. } if args.settings.is_some() => {
             ("SETTINGS is not supported".to_owned(), name.span())
         }

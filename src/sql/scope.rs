@@ -18,6 +18,7 @@ use super::flink_types::{FlinkCasts, FlinkLiterals, with_flink_casts};
 use super::functions::Functions;
 use super::functions::planner::FlinkExpressions;
 use super::relation::WindowFunctions;
+use super::row_star;
 use super::types::FlinkTypes;
 
 /// Finds tables by name.
@@ -59,7 +60,13 @@ impl<'a> Scope<'a> {
 
     /// The plan of a query as written, neither analysed nor optimised.
     pub(super) fn query(&self, query: &ast::Query) -> DfResult<LogicalPlan> {
-        self.planner().sql_statement_to_plan(ast::Statement::Query(Box::new(query.clone())))
+        let mut query = query.clone();
+        row_star::expand(&mut query, &|probe| Ok(self.planned(probe)?.schema().field(0).data_type().clone()))?;
+        self.planned(query)
+    }
+
+    fn planned(&self, query: ast::Query) -> DfResult<LogicalPlan> {
+        self.planner().sql_statement_to_plan(ast::Statement::Query(Box::new(query)))
     }
 
     /// An expression over the columns of `schema`, type-coerced and simplified.

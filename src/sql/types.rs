@@ -307,6 +307,10 @@ pub fn name(data_type: &DataType) -> String {
         DataType::Int16 => "SMALLINT".into(),
         DataType::Int32 => "INT".into(),
         DataType::Int64 => "BIGINT".into(),
+        // DataFusion's counts and ranks; Flink has no type without a sign.
+        DataType::UInt8 => "SMALLINT".into(),
+        DataType::UInt16 => "INT".into(),
+        DataType::UInt32 | DataType::UInt64 => "BIGINT".into(),
         DataType::Float32 => "FLOAT".into(),
         DataType::Float64 => "DOUBLE".into(),
         DataType::Decimal128(p, s) => format!("DECIMAL({p}, {s})"),

@@ -35,6 +35,8 @@ pub(super) enum Kind {
     Timestamp,
     /// A timestamp or a text.
     TimestampOrText,
+    /// `TIME(3)`.
+    TimeOfDay,
     /// Whatever it is; strings become `Utf8View`.
     Any,
 }
@@ -63,6 +65,7 @@ impl Kind {
             (Kind::Timestamp | Kind::TimestampOrText, T::Timestamp(..)) => Some(given.clone()),
             (Kind::Timestamp | Kind::TimestampOrText, T::Date32 | T::Date64 | T::Null) => Some(T::Timestamp(TimeUnit::Millisecond, None)),
             (Kind::Timestamp, _) if is_text => Some(T::Timestamp(TimeUnit::Microsecond, None)),
+            (Kind::TimeOfDay, T::Time32(_) | T::Time64(_)) => Some(T::Time32(TimeUnit::Millisecond)),
             (Kind::TimestampOrText | Kind::Any, _) if is_text => Some(T::Utf8View),
             (Kind::Any, _) => Some(given.clone()),
             _ => None,
@@ -78,6 +81,7 @@ impl Kind {
             Kind::Bytes => "BYTES",
             Kind::Timestamp => "TIMESTAMP",
             Kind::TimestampOrText => "TIMESTAMP or STRING",
+            Kind::TimeOfDay => "TIME",
             Kind::Any => "ANY",
         }
     }

@@ -6,18 +6,22 @@
 //! | file | functions of Flink |
 //! |---|---|
 //! | `time.rs` | `TO_TIMESTAMP_LTZ` `TO_TIMESTAMP` `TO_DATE` `DATE_FORMAT` `TIMESTAMPDIFF` `TIMESTAMPADD` `EXTRACT` `YEAR` … `SECOND` `UNIX_TIMESTAMP` `FROM_UNIXTIME` `CURRENT_TIMESTAMP` `NOW` `LOCALTIMESTAMP` `CURRENT_DATE` `CURRENT_TIME` `PROCTIME` |
-//! | `text.rs` | `CONCAT` `CONCAT_WS` `SPLIT_INDEX` `REGEXP` `REGEXP_EXTRACT` `REGEXP_SUBSTR` `REGEXP_REPLACE` `CHR` `SUBSTRING` `LEFT` `RIGHT` `LPAD` `RPAD` `LOCATE` `STARTSWITH` `ENDSWITH` `IS_DIGIT` `IS_ALPHA` `IS_DECIMAL` `ELT` |
+//! | `text.rs` | `CONCAT` `CONCAT_WS` `SPLIT_INDEX` `CHR` `ASCII` `REPLACE` `OVERLAY` `SUBSTRING` `LEFT` `RIGHT` `LPAD` `RPAD` `LOCATE` `STARTSWITH` `ENDSWITH` `IS_DIGIT` `IS_ALPHA` `IS_DECIMAL` `ELT` |
+//! | `regex.rs` | `REGEXP` `REGEXP_EXTRACT` `REGEXP_EXTRACT_ALL` `REGEXP_SUBSTR` `REGEXP_REPLACE` `REGEXP_COUNT` `REGEXP_INSTR` |
 //! | `number.rs` | `FLOOR` `CEIL` (also `TO` a unit) `LOG` `SIGN` `E` `BIN` `HEX` `RAND_INTEGER` `TYPEOF` |
-//! | `json.rs` | `JSON_VALUE` `JSON_QUERY` `JSON_EXISTS` `IS JSON` |
+//! | `json.rs` | `JSON_VALUE` `JSON_QUERY` `JSON_EXISTS` `IS JSON` `JSON_QUOTE` `JSON_UNQUOTE` |
+//! | `to_json.rs` | `JSON_OBJECT` `JSON_ARRAY` `JSON_STRING` |
 //! | `coding.rs` | `SHA224` … `SHA512` `SHA2` `TO_BASE64` `FROM_BASE64` `URL_ENCODE` `URL_DECODE` `PARSE_URL` |
-//! | `collection.rs` | `CARDINALITY` `ELEMENT` `STR_TO_MAP` |
+//! | `collection.rs` | `CARDINALITY` `ELEMENT` `STR_TO_MAP` `ARRAY_SLICE`, what UNNEST takes apart |
+//! | `to_text.rs` `by_position.rs` | `CAST(x AS STRING)`, `CAST(r AS ROW<…>)` |
 //! | `avg.rs` `sum.rs` | `AVG` `SUM` |
 //! | `../forms.rs` | `IF` `IFNULL` `MOD` `GREATEST` `LEAST` `LISTAGG` `APPROX_COUNT_DISTINCT` `RAND` `TRUNCATE` `ROW` |
-//! | DataFusion's, the same in Flink | `ABS` `SQRT` `POWER` `EXP` `LN` `LOG10` `LOG2` `ROUND` of doubles, `SIN` and its kin, `UPPER` `LOWER` `TRIM` `POSITION` `CHAR_LENGTH` `REPLACE` `REPEAT` `REVERSE` `INITCAP` `OVERLAY` `ASCII` `MD5` `UUID` `COALESCE` `NULLIF`, `COUNT` `MIN` `MAX` `FIRST_VALUE` `LAST_VALUE` `STDDEV_POP` `VAR_POP` and their kin, `ROW_NUMBER` `RANK` `LAG` `LEAD` … |
+//! | DataFusion's, the same in Flink | `ABS` `SQRT` `POWER` `EXP` `LN` `LOG10` `LOG2` `ROUND` of doubles, `SIN` and its kin, `UPPER` `LOWER` `TRIM` `POSITION` `CHAR_LENGTH` `REPEAT` `REVERSE` `INITCAP` `MD5` `UUID` `COALESCE` `NULLIF`, `COUNT` `MIN` `MAX` `FIRST_VALUE` `LAST_VALUE` `STDDEV_POP` `VAR_POP` and their kin, `ROW_NUMBER` `RANK` `LAG` `LEAD` … |
 //! | DataFusion's, **not** the same | `ROUND` of an integer is a DOUBLE; `ARRAY_POSITION` is a BIGINT without sign; `ENCODE` and `DECODE` are of `hex` and `base64`, not of charsets |
-//! | missing, said by name | `CURRENT_WATERMARK` `CONVERT_TZ` `SHA1` `UNHEX` `PRINTF` `JSON_OBJECT` `JSON_ARRAY` `JSON_STRING` `JSON_QUOTE` `JSON_UNQUOTE` `COLLECT` `OVERLAPS` |
+//! | missing, said by name | `CURRENT_WATERMARK` `CONVERT_TZ` `SHA1` `UNHEX` `PRINTF` `JSON` `COLLECT` `OVERLAPS` |
 
 mod avg;
+mod by_position;
 mod coding;
 mod collection;
 mod define;
@@ -26,17 +30,24 @@ mod json;
 mod number;
 mod pattern;
 pub(super) mod planner;
+mod regex;
 mod sum;
 #[cfg(test)]
 mod tests;
 mod text;
 mod time;
+mod to_json;
+mod to_text;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
+
+pub(super) use by_position::by_position;
+pub(super) use collection::{ELEMENTS, NUMBERED_ELEMENTS};
+pub(super) use to_text::reads_otherwise;
 
 /// All functions that SQL text can call, by lower-case name.
 #[derive(Debug, Clone)]
@@ -73,8 +84,16 @@ impl Default for Functions {
         for f in SessionStateDefaults::default_window_functions() {
             add(&mut functions.window, f.name(), f.aliases(), &f);
         }
-        let own =
-            [time::functions(), text::functions(), number::functions(), json::functions(), coding::functions(), collection::functions()];
+        let own = [
+            time::functions(),
+            text::functions(),
+            regex::functions(),
+            number::functions(),
+            json::functions(),
+            to_json::functions(),
+            coding::functions(),
+            collection::functions(),
+        ];
         for f in own.into_iter().flatten() {
             functions.add_scalar(Arc::new(f.udf()));
         }
@@ -155,11 +174,12 @@ pub(super) fn decimal_divide() -> ScalarUDF {
 
 /// What `CAST(x AS STRING)` becomes for values that Flink writes in its own way.
 pub(super) fn to_text() -> ScalarUDF {
-    let write = |args: &define::Args| {
-        let texts = super::flink_types::texts(&args.array(0)?)?;
-        args.texts(|row| Ok(texts.get(row).and_then(Option::as_deref)))
-    };
-    define::Function::new("to_text", define::forms![[define::Kind::Any]], define::Returns::Text, write).udf()
+    to_text::function().udf()
+}
+
+/// What stands between a text and its cast to an integer.
+pub(super) fn whole_part() -> ScalarUDF {
+    text::whole_part_function().udf()
 }
 
 fn add<F>(to: &mut HashMap<String, Arc<F>>, name: &str, aliases: &[String], function: &Arc<F>) {

@@ -5,11 +5,16 @@
 //! | `y` `u` | year; `yy` its last two digits |
 //! | `M` `L` | month; `MMM` `Jan`, `MMMM` `January` |
 //! | `d` `D` `E` | day of month, day of year, name of the day (`EEEE` in full) |
+//! | `Q` `G` | quarter (`QQQ` `Q1`, `QQQQ` `1st quarter`), era |
+//! | `Y` `w` `W` `e` `c` | year, week of the year and of the month, day of the week: weeks begin on Sunday, the first holds the first day |
 //! | `H` `k` `h` `K` `a` | hour 0-23, 1-24, 1-12, 0-11, `AM` or `PM` |
 //! | `m` `s` `S` | minute, second, digits of the second's fraction |
+//! | `n` `N` `A` | nanosecond of the second, of the day, millisecond of the day |
 //! | `'text'` `''` | text as it is, a quote |
+//!
+//! Weeks, quarters, eras and what counts from the day's begin are written only: a text with them is not read as a time.
 
-use chrono::{Datelike, NaiveDate, NaiveDateTime, Timelike};
+use chrono::{Datelike, NaiveDate, NaiveDateTime, TimeDelta, Timelike};
 
 /// A pattern, read once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +26,11 @@ enum Part {
     /// A letter and how often it stands there.
     Field(char, usize),
 }
+
+/// Letters that are read and written.
+const READ: &str = "yuMLdDEHkhKamsS";
+/// Letters that are only written.
+const WRITTEN: &str = "QGYwWecnNA";
 
 const MONTHS: [&str; 12] =
     ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
@@ -53,7 +63,7 @@ impl Pattern {
                     }
                     push_text(&mut parts, &quoted);
                 }
-                'y' | 'u' | 'M' | 'L' | 'd' | 'D' | 'E' | 'H' | 'k' | 'h' | 'K' | 'a' | 'm' | 's' | 'S' => {
+                c if READ.contains(c) || WRITTEN.contains(c) => {
                     let mut count = 1;
                     while chars.peek() == Some(&c) {
                         chars.next();
@@ -118,7 +128,7 @@ fn write_field(letter: char, count: usize, time: NaiveDateTime, out: &mut String
         'y' | 'u' => time.year(),
         'M' | 'L' if count >= 3 => {
             let name = MONTHS[time.month0() as usize];
-            out.push_str(if count == 3 { &name[..3] } else { name });
+            out.push_str(named(name, count));
             return;
         }
         'M' | 'L' => time.month() as i32,
@@ -126,11 +136,55 @@ fn write_field(letter: char, count: usize, time: NaiveDateTime, out: &mut String
         'D' => time.ordinal() as i32,
         'E' => {
             let name = DAYS[time.weekday().num_days_from_monday() as usize];
-            out.push_str(if count <= 3 { &name[..3] } else { name });
+            out.push_str(named(name, count));
             return;
         }
         'a' => {
             out.push_str(if time.hour() < 12 { "AM" } else { "PM" });
+            return;
+        }
+        'Q' if count >= 3 => {
+            const QUARTERS: [&str; 4] = ["1st quarter", "2nd quarter", "3rd quarter", "4th quarter"];
+            let quarter = time.month0() as usize / 3;
+            // Writing to a text cannot fail.
+            _ = match count {
+                3 => write!(out, "Q{}", quarter + 1),
+                4 => write!(out, "{}", QUARTERS[quarter]),
+                _ => write!(out, "{}", quarter + 1),
+            };
+            return;
+        }
+        'Q' => time.month0() as i32 / 3 + 1,
+        'G' => {
+            out.push_str(match (time.year() > 0, count) {
+                (true, 4) => "Anno Domini",
+                (true, 5) => "A",
+                (true, _) => "AD",
+                (false, 4) => "Before Christ",
+                (false, 5) => "B",
+                (false, _) => "BC",
+            });
+            return;
+        }
+        'Y' if count == 2 => week_of_year(time).0.rem_euclid(100),
+        'Y' => week_of_year(time).0,
+        'w' => week_of_year(time).1,
+        'W' => (time.day0() + time.with_day(1).map_or(0, |t| t.weekday().num_days_from_sunday())) as i32 / 7 + 1,
+        'e' | 'c' if count >= 3 => {
+            out.push_str(named(DAYS[time.weekday().num_days_from_monday() as usize], count));
+            return;
+        }
+        'e' | 'c' => time.weekday().num_days_from_sunday() as i32 + 1,
+        'n' | 'N' | 'A' => {
+            let nanos = i64::from(time.nanosecond());
+            let of_day = i64::from(time.num_seconds_from_midnight()) * 1_000_000_000 + nanos;
+            let number = match letter {
+                'n' => nanos,
+                'N' => of_day,
+                _ => of_day / 1_000_000,
+            };
+            // Writing to a text cannot fail.
+            _ = write!(out, "{number:0count$}");
             return;
         }
         'H' => time.hour() as i32,
@@ -147,6 +201,26 @@ fn write_field(letter: char, count: usize, time: NaiveDateTime, out: &mut String
     };
     // Writing to a text cannot fail.
     _ = write!(out, "{number:0count$}");
+}
+
+/// The name of a day or a month: three letters, all, or one where the letter stands five times.
+fn named(name: &str, count: usize) -> &str {
+    match count {
+        5 => &name[..1],
+        4 => name,
+        _ => &name[..3],
+    }
+}
+
+/// The year that the week of `time` counts to, and its number there.
+fn week_of_year(time: NaiveDateTime) -> (i32, i32) {
+    let days_left = 6 - i64::from(time.weekday().num_days_from_sunday());
+    let saturday = time.checked_add_signed(TimeDelta::days(days_left)).unwrap_or(time);
+    if saturday.year() > time.year() {
+        return (saturday.year(), 1);
+    }
+    let first = time.with_ordinal(1).map_or(0, |t| t.weekday().num_days_from_sunday());
+    (time.year(), (time.ordinal0() + first) as i32 / 7 + 1)
 }
 
 #[derive(Debug, Default)]
@@ -167,6 +241,7 @@ impl Fields {
     /// Reads one field from the beginning of `text` and returns what follows.
     fn take<'t>(&mut self, letter: char, count: usize, touches: bool, text: &'t str) -> Option<&'t str> {
         match letter {
+            _ if WRITTEN.contains(letter) => return None,
             'M' | 'L' if count >= 3 => {
                 let (at, rest) = take_name(text, &MONTHS)?;
                 self.month = Some(at as u32 + 1);
@@ -248,8 +323,21 @@ pub(super) fn parse_default(text: &str) -> Option<NaiveDateTime> {
     date.and_hms_nano_opt(hour, minute, second, nanos)
 }
 
+/// A date alone: what follows a blank is passed over, a month or a day that is left out is the first.
+pub(super) fn parse_date_alone(text: &str) -> Option<NaiveDate> {
+    let date = match text.split_once(' ') {
+        Some((date, _)) if !date.is_empty() => date,
+        _ => text.trim(),
+    };
+    match date.matches('-').count() {
+        0 if date.len() == 4 => parse_date(&format!("{date}-1-1")),
+        1 => parse_date(&format!("{date}-1")),
+        _ => parse_date(date),
+    }
+}
+
 /// `2020-01-01`.
-pub(super) fn parse_date(text: &str) -> Option<NaiveDate> {
+fn parse_date(text: &str) -> Option<NaiveDate> {
     let mut parts = text.split('-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
     let digits = |t: &str, most: usize| (1..=most).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_digit());
@@ -278,10 +366,12 @@ mod tests {
             ("EEE, MMM dd yyyy 'at' HH''", "Wed, Feb 05 2020 at 15'"),
             ("EEEE MMMM D", "Wednesday February 36"),
             ("kk KK SSSSSS", "15 03 067800"),
+            ("YYYY-ww W e Q QQQQ G", "2020-06 2 4 1 1st quarter AD"),
+            ("EEEEE MMMMM n A", "W F 67800000 54249067"),
         ] {
             assert_eq!(format(pattern, at), wanted, "{pattern}");
         }
-        assert!(Pattern::new("yyyy Q").is_err());
+        assert!(Pattern::new("yyyy V").is_err());
         assert!(Pattern::new("'open").is_err());
     }
 

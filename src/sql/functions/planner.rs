@@ -10,6 +10,7 @@ use datafusion::logical_expr::{Expr, ScalarUDF};
 use super::{text, time};
 
 static SUBSTRING: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(text::substring_function().udf()));
+static OVERLAY: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(text::overlay_function().udf()));
 static EXTRACT: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(time::extract_function().udf()));
 
 /// Goes before DataFusion's planners.
@@ -19,6 +20,10 @@ pub(in crate::sql) struct FlinkExpressions;
 impl ExprPlanner for FlinkExpressions {
     fn plan_substring(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
         Ok(PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction::new_udf(SUBSTRING.clone(), args))))
+    }
+
+    fn plan_overlay(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction::new_udf(OVERLAY.clone(), args))))
     }
 
     fn plan_extract(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {

@@ -3,7 +3,6 @@
 use arrow::array::ArrayRef;
 use arrow::datatypes::Int32Type;
 use datafusion::error::Result as DfResult;
-use regex::{NoExpand, Regex};
 
 use super::define::Kind::{Any, Long, Text};
 use super::define::{Args, Function, Returns, forms, value};
@@ -13,11 +12,10 @@ pub(super) fn functions() -> Vec<Function> {
         Function::new("concat", forms![[; Text]], Returns::Text, concat),
         Function::new("concat_ws", forms![[Text; Text]], Returns::Text, concat_ws),
         Function::new("split_index", forms![[Text, Text, Long], [Text, Long, Long]], Returns::Text, split_index),
-        Function::new("regexp", forms![[Text, Text]], Returns::Bool, regexp),
-        Function::new("regexp_extract", forms![[Text, Text], [Text, Text, Long]], Returns::Text, regexp_extract),
-        Function::new("regexp_substr", forms![[Text, Text]], Returns::Text, regexp_extract),
         Function::new("chr", forms![[Long]], Returns::Text, chr),
-        Function::new("regexp_replace", forms![[Text, Text, Text]], Returns::Text, regexp_replace),
+        Function::new("ascii", forms![[Text]], Returns::Int, ascii),
+        Function::new("replace", forms![[Text, Text, Text]], Returns::Text, replace),
+        overlay_function(),
         substring_function(),
         Function::new("left", forms![[Text, Long]], Returns::Text, left),
         Function::new("right", forms![[Text, Long]], Returns::Text, right),
@@ -87,50 +85,26 @@ fn split_index(args: &Args) -> DfResult<ArrayRef> {
     })
 }
 
-/// Regular expressions of a call, the last one kept: they are mostly constant.
-#[derive(Default)]
-struct Regexes {
-    last: Option<(String, Regex)>,
+/// What stands between a text and its cast to an integer.
+pub(super) fn whole_part_function() -> Function {
+    let cut = |args: &Args| {
+        let texts = args.text(0)?;
+        args.texts(|row| Ok(value(&texts, row).map(whole_part)))
+    };
+    Function::new("whole_part", forms![[Text]], Returns::Text, cut)
 }
 
-impl Regexes {
-    fn get(&mut self, args: &Args, pattern: &str) -> DfResult<&Regex> {
-        let known = self.last.as_ref().is_some_and(|(text, _)| text == pattern);
-        if !known {
-            let regex = Regex::new(pattern).map_err(|e| args.fault(format!("'{pattern}' is no regular expression: {e}")))?;
-            self.last = Some((pattern.to_owned(), regex));
-        }
-        match &self.last {
-            Some((_, regex)) => Ok(regex),
-            None => Err(args.fault("no regular expression")),
-        }
+/// A number's text without blanks around it and without its fraction; any other text as it is.
+fn whole_part(text: &str) -> &str {
+    let text = text.trim();
+    let is_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    match text.split_once('.') {
+        Some((whole, fraction)) if is_digits(whole.trim_start_matches(['+', '-'])) && is_digits(fraction) => match whole {
+            "" | "+" | "-" => "0",
+            whole => whole,
+        },
+        _ => text,
     }
-}
-
-/// `REGEXP(text, pattern)`: does the pattern fit some part of the text?
-fn regexp(args: &Args) -> DfResult<ArrayRef> {
-    let (texts, patterns, mut regexes) = (args.text(0)?, args.text(1)?, Regexes::default());
-    args.bools(|row| match (value(&texts, row), value(&patterns, row)) {
-        (Some(text), Some(pattern)) => Ok(Some(!pattern.is_empty() && regexes.get(args, pattern)?.is_match(text))),
-        _ => Ok(None),
-    })
-}
-
-/// `REGEXP_EXTRACT(text, pattern [, group])`: what the group of the first fit holds; group 0 is the whole. NULL where the
-/// pattern is none, as in Flink.
-fn regexp_extract(args: &Args) -> DfResult<ArrayRef> {
-    let (texts, patterns, mut regexes) = (args.text(0)?, args.text(1)?, Regexes::default());
-    let groups = if args.len() == 3 { Some(args.long(2)?) } else { None };
-    args.texts(|row| {
-        let (Some(text), Some(pattern)) = (value(&texts, row), value(&patterns, row)) else { return Ok(None) };
-        let group = match &groups {
-            Some(groups) => value(groups, row),
-            None => Some(0),
-        };
-        let Some(group) = group.and_then(|g| usize::try_from(g).ok()) else { return Ok(None) };
-        let Ok(regex) = regexes.get(args, pattern) else { return Ok(None) };
-        Ok(regex.captures(text).and_then(|f| f.get(group)).map(|m| m.as_str().to_owned()))
-    })
 }
 
 /// `CHR(code)`: the character of the code's last eight bits; none for a negative one.
@@ -139,14 +113,49 @@ fn chr(args: &Args) -> DfResult<ArrayRef> {
     args.texts(|row| Ok(value(&codes, row).map(|code| if code < 0 { String::new() } else { char::from(code as u8).to_string() })))
 }
 
-/// `REGEXP_REPLACE(text, pattern, replacement)`: every fit, by the replacement as it stands.
-fn regexp_replace(args: &Args) -> DfResult<ArrayRef> {
-    let (texts, patterns, replacements, mut regexes) = (args.text(0)?, args.text(1)?, args.text(2)?, Regexes::default());
-    args.texts(|row| match (value(&texts, row), value(&patterns, row), value(&replacements, row)) {
-        (Some(text), Some(pattern), Some(replacement)) => {
-            Ok(Some(regexes.get(args, pattern)?.replace_all(text, NoExpand(replacement)).into_owned()))
-        }
+/// `ASCII(text)`: the first byte, with its sign as in Java; 0 of an empty text.
+fn ascii(args: &Args) -> DfResult<ArrayRef> {
+    let texts = args.text(0)?;
+    args.numbers::<Int32Type>(|row| Ok(value(&texts, row).map(|text| text.bytes().next().map_or(0, |byte| i32::from(byte as i8)))))
+}
+
+/// `REPLACE(text, part, by)`; an empty part stands before each character and at the end.
+fn replace(args: &Args) -> DfResult<ArrayRef> {
+    let (texts, parts, by) = (args.text(0)?, args.text(1)?, args.text(2)?);
+    args.texts(|row| match (value(&texts, row), value(&parts, row), value(&by, row)) {
+        (Some(text), Some(part), Some(by)) => Ok(Some(text.replace(part, by))),
         _ => Ok(None),
+    })
+}
+
+/// The planner of expressions calls it, too.
+pub(super) fn overlay_function() -> Function {
+    Function::new("overlay", forms![[Text, Text, Long], [Text, Text, Long, Long]], Returns::Text, overlay)
+}
+
+/// `OVERLAY(text PLACING by FROM start [FOR length])`: the text as it is when the start is outside of it; without its end
+/// when the length is not above 0.
+fn overlay(args: &Args) -> DfResult<ArrayRef> {
+    let (texts, by, starts) = (args.text(0)?, args.text(1)?, args.long(2)?);
+    let lengths = if args.len() == 4 { Some(args.long(3)?) } else { None };
+    args.texts(|row| {
+        let (Some(text), Some(by), Some(start)) = (value(&texts, row), value(&by, row), value(&starts, row)) else { return Ok(None) };
+        let length = match &lengths {
+            Some(lengths) => match value(lengths, row) {
+                Some(length) => usize::try_from(length).unwrap_or(0),
+                None => return Ok(None),
+            },
+            None => by.chars().count(),
+        };
+        let before = match usize::try_from(start.saturating_sub(1)) {
+            Ok(before) if before < text.chars().count() => before,
+            _ => return Ok(Some(text.to_owned())),
+        };
+        let mut placed = characters(text, 0, before).to_owned() + by;
+        if length > 0 {
+            placed.push_str(characters(text, before.saturating_add(length), usize::MAX));
+        }
+        Ok(Some(placed))
     })
 }
 

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Date32Array, Int64Array, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, AsArray, Date32Array, Int64Array, PrimitiveArray, TimestampMicrosecondArray};
 use arrow::compute::{DatePart, cast, date_part};
 use arrow::datatypes::{DataType, Date32Type, Int32Type, Int64Type, Time32MillisecondType, TimeUnit, TimestampMillisecondType};
 use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveDateTime, Utc};
 use datafusion::error::{DataFusionError, Result as DfResult};
 
-use super::define::Kind::{Any, Long, Text, Timestamp, TimestampOrText};
+use super::define::Kind::{Any, Long, Text, TimeOfDay, Timestamp, TimestampOrText};
 use super::define::{Args, Function, Returns, forms, value};
-use super::pattern::{Pattern, parse_date, parse_default};
+use super::pattern::{Pattern, parse_date_alone, parse_default};
 use crate::sql::types::UTC;
 use crate::time::floor_to;
 
@@ -44,11 +44,12 @@ pub(super) fn functions() -> Vec<Function> {
         Function::new("current_watermark", forms![[Any]], Returns::From(no_current_watermark), |args| args.array(0)),
     ];
     functions.extend(PARTS.map(|(name, eval)| Function::new(name, forms![[Timestamp]], Returns::Long, eval)));
+    functions.extend(TIME_PARTS.map(|(name, eval)| Function::new(name, forms![[Timestamp], [TimeOfDay]], Returns::Long, eval)));
     functions
 }
 
 /// `YEAR(t)` and its kin.
-const PARTS: [(&str, fn(&Args) -> DfResult<ArrayRef>); 10] = [
+const PARTS: [(&str, fn(&Args) -> DfResult<ArrayRef>); 7] = [
     ("year", |args| extract(args, Some("YEAR"), 0)),
     ("quarter", |args| extract(args, Some("QUARTER"), 0)),
     ("month", |args| extract(args, Some("MONTH"), 0)),
@@ -56,6 +57,10 @@ const PARTS: [(&str, fn(&Args) -> DfResult<ArrayRef>); 10] = [
     ("dayofyear", |args| extract(args, Some("DOY"), 0)),
     ("dayofmonth", |args| extract(args, Some("DAY"), 0)),
     ("dayofweek", |args| extract(args, Some("DOW"), 0)),
+];
+
+/// Those that a time of day has, too.
+const TIME_PARTS: [(&str, fn(&Args) -> DfResult<ArrayRef>); 3] = [
     ("hour", |args| extract(args, Some("HOUR"), 0)),
     ("minute", |args| extract(args, Some("MINUTE"), 0)),
     ("second", |args| extract(args, Some("SECOND"), 0)),
@@ -151,7 +156,7 @@ fn to_date(args: &Args) -> DfResult<ArrayRef> {
     args.numbers::<Date32Type>(|at| {
         let Some(text) = value(&texts, at) else { return Ok(None) };
         let date = match reader.patterns {
-            Patterns::Default => parse_date(text),
+            Patterns::Default => parse_date_alone(text),
             _ => reader.read(args, at, text)?.map(|time| time.date()),
         };
         Ok(date.map(days_since_1970))
@@ -302,13 +307,16 @@ fn timestampadd(args: &Args) -> DfResult<ArrayRef> {
 
 /// The planner of expressions calls it, too.
 pub(super) fn extract_function() -> Function {
-    Function::new("extract", forms![[Text, Timestamp]], Returns::Long, |args| extract(args, args.constant_text(0), 1))
+    Function::new("extract", forms![[Text, Timestamp], [Text, TimeOfDay]], Returns::Long, |args| extract(args, args.constant_text(0), 1))
 }
 
 /// `EXTRACT(unit FROM time)`: the arguments are the unit and the time at `at`.
 fn extract(args: &Args, unit: Option<&str>, at: usize) -> DfResult<ArrayRef> {
     let times = args.array(at)?;
     let unit = unit.unwrap_or_default().to_uppercase();
+    if let Some(times) = times.as_primitive_opt::<Time32MillisecondType>() {
+        return of_day(args, times, &unit);
+    }
     let (part, plus) = match unit.as_str() {
         "YEAR" => (DatePart::Year, 0),
         "QUARTER" => (DatePart::Quarter, 0),
@@ -348,6 +356,19 @@ fn extract(args: &Args, unit: Option<&str>, at: usize) -> DfResult<ArrayRef> {
     };
     let parts = date_part(&times, part)?;
     let parts: Int64Array = parts.as_primitive::<Int32Type>().unary(|p| i64::from(p) + plus);
+    Ok(Arc::new(parts))
+}
+
+/// `EXTRACT(unit FROM time of day)`.
+fn of_day(args: &Args, times: &PrimitiveArray<Time32MillisecondType>, unit: &str) -> DfResult<ArrayRef> {
+    let (per, of) = match unit {
+        "HOUR" => (3_600_000, 24),
+        "MINUTE" => (60_000, 60),
+        "SECOND" => (1_000, 60),
+        "MILLISECOND" => (1, 1_000),
+        other => return Err(args.fault(format!("a TIME has no {other}, only HOUR, MINUTE, SECOND and MILLISECOND"))),
+    };
+    let parts: Int64Array = times.unary(|millis| i64::from(millis / per % of));
     Ok(Arc::new(parts))
 }
 
