@@ -200,7 +200,11 @@ impl Error {
         line.push_str(&self.message);
         let mut cause = self.source.as_deref().map(|e| e as &dyn std::error::Error);
         while let Some(error) = cause {
-            line.push_str(&format!(": {error}"));
+            let text = error.to_string();
+            // Some tell their cause themselves, or are nothing but it.
+            if !line.ends_with(&text) {
+                line.push_str(&format!(": {text}"));
+            }
             cause = error.source();
         }
         line
@@ -317,6 +321,12 @@ mod tests {
         let at = |text: &str, line: u64| Error::input(text).at(Place::text("f.sql", line, 1));
         let error = at("c", 9).and(Error::input("d")).and(at("a", 1)).and(at("b", 2)).and(at("b", 2));
         assert_eq!(error.in_order().to_string(), "f.sql:1:1: a\nf.sql:2:1: b\nf.sql:9:1: c\nd");
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let deep = Error::input("no queue 'q'").because(Error::input("NOT_FOUND"));
+        assert_eq!(Error::input("table 't'").because(deep).to_string(), "table 't': no queue 'q': NOT_FOUND");
     }
 
     #[test]

@@ -187,11 +187,9 @@ impl<'a> Fields<'a> {
         found.take().map(|entry| &entry.node).filter(|node| node.value != Value::Null)
     }
 
-    /// Counts the entry of a key that is a name of the user's as asked for.
-    pub fn take_any(&mut self, key: &str) {
-        if let Some(found) = self.entries.iter_mut().find(|entry| entry.is_some_and(|entry| entry.key == key)) {
-            *found = None;
-        }
+    /// Takes out the entry of a key that is no word of this mapping: a name of the user's, or one that is misplaced.
+    pub fn take_any(&mut self, key: &str) -> Option<&'a Entry> {
+        self.entries.iter_mut().find(|entry| entry.is_some_and(|entry| entry.key == key))?.take()
     }
 
     /// The value of `key`; a fault when it is missing.

@@ -104,7 +104,7 @@ pub fn main() -> ExitCode {
 
 fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,datafusion=warn,datafusion_postgres=error,fjall=warn,lsm_tree=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,datafusion=warn,datafusion_postgres=error,fjall=warn,lsm_tree=warn,lapin=off"));
     let colours = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).with_ansi(colours);
     match format {

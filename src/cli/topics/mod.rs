@@ -54,11 +54,13 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// What is wrong in topics.yaml; touches no broker. Exit code 2 if anything is.
-    Lint,
+    Lint(Folder),
     /// What differs between topics.yaml and the brokers. Exit code 2 if some of it cannot be carried out from here.
-    Plan,
+    Plan(Folder),
     /// Bring the brokers to what topics.yaml says, and look again.
     Apply {
+        #[command(flatten)]
+        folder: Folder,
         /// More partitions: keys go to other partitions from then on.
         #[arg(long)]
         allow_repartition: bool,
@@ -67,7 +69,7 @@ enum Command {
         recreate: bool,
     },
     /// All topics (or queues) with their figures.
-    List,
+    List(Folder),
     /// Show records as lines of JSON, and follow.
     Tail {
         /// Topic; with a RabbitMQ an exchange, a stream or a queue.
@@ -107,18 +109,38 @@ enum Command {
     },
 }
 
+/// The project, where no other word follows the command.
+#[derive(Debug, ClapArgs)]
+struct Folder {
+    /// Project folder, as --project says it.
+    #[arg(conflicts_with = "project")]
+    path: Option<PathBuf>,
+}
+
+impl Command {
+    fn folder(&self) -> Option<&PathBuf> {
+        match self {
+            Command::Lint(folder) | Command::Plan(folder) | Command::List(folder) | Command::Apply { folder, .. } => folder.path.as_ref(),
+            Command::Tail { .. } | Command::Put { .. } => None,
+        }
+    }
+}
+
 /// Runs the command; returns the exit code.
-pub async fn run(args: Args) -> Result<u8> {
+pub async fn run(mut args: Args) -> Result<u8> {
+    if let Some(folder) = args.command.folder() {
+        args.project = folder.clone();
+    }
     let data_dir = args.data_dir.clone().unwrap_or_else(|| args.project.join(".eagre"));
     match &args.command {
-        Command::Lint => return lint_file(&Declarations::of(&args.project)?),
-        Command::Plan => return plan(&args, data_dir).await,
-        Command::Apply { allow_repartition, recreate } => {
+        Command::Lint(_) => return lint_file(&Declarations::of(&args.project)?),
+        Command::Plan(_) => return plan(&args, data_dir).await,
+        Command::Apply { allow_repartition, recreate, .. } => {
             let permits = [Permit::Free].into_iter().chain(allow_repartition.then_some(Permit::Repartition));
             let permits: Vec<Permit> = permits.chain(recreate.then_some(Permit::Recreate)).collect();
             return apply(&args, data_dir, &permits).await;
         }
-        Command::List | Command::Tail { .. } | Command::Put { .. } => {}
+        Command::List(_) | Command::Tail { .. } | Command::Put { .. } => {}
     }
     let place = if args.broker == LOG {
         let makes = matches!(args.command, Command::Put { .. });

@@ -75,6 +75,11 @@ impl Broker {
         format!("broker {}", self.name)
     }
 
+    /// The machine.
+    pub fn host(&self) -> &str {
+        &self.uri.authority.host
+    }
+
     /// The virtual host.
     pub fn vhost(&self) -> &str {
         &self.uri.vhost

@@ -166,7 +166,12 @@ impl RabbitTopology {
         let options = super::broker_options(options)?;
         let broker = Broker::new(&options, base_dir)?;
         let Some(uri) = &options.management_uri else {
-            let text = format!("{}: 'management.uri' is missing: what is there is asked of the management plugin", broker.thing());
+            let text = format!(
+                "{}: 'management.uri' is missing: what is there is asked of the management plugin; write it beside 'uri' of this broker in \
+                 eagre.yaml, as in management.uri: http://{}:15672",
+                broker.thing(),
+                broker.host()
+            );
             return Err(Error::input(text));
         };
         let management = Management::new(uri, &broker)?;

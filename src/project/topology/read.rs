@@ -52,7 +52,7 @@ fn topic(entry: &Entry, faults: &mut Vec<Error>) -> Option<Topic> {
             }
         }
     });
-    fields.close(faults);
+    close(fields, faults);
     Some(Topic { name, partitions, replication_factor, config, retention_micros })
 }
 
@@ -65,7 +65,7 @@ fn exchange(node: &Node, faults: &mut Vec<Error>) -> Option<Exchange> {
     let auto_delete = fields.flag("auto_delete", faults);
     let internal = fields.flag("internal", faults);
     let properties = properties(fields.take("properties"), "'properties'", faults);
-    fields.close(faults);
+    close(fields, faults);
     Some(Exchange { name, kind: kind?, durable, auto_delete, internal, properties })
 }
 
@@ -76,7 +76,7 @@ fn queue(node: &Node, faults: &mut Vec<Error>) -> Option<Queue> {
     let durable = durable(&mut fields, faults);
     let auto_delete = fields.flag("auto_delete", faults);
     let properties = properties(fields.take("properties"), "'properties'", faults);
-    fields.close(faults);
+    close(fields, faults);
     Some(Queue { name, durable, auto_delete, properties })
 }
 
@@ -87,7 +87,7 @@ fn binding(node: &Node, faults: &mut Vec<Error>) -> Option<Binding> {
     let other = fields.take("to_exchange").and_then(|node| text(node, "'to_exchange'", faults));
     let routing_key = fields.text("routing_key", faults).unwrap_or_default().to_owned();
     let arguments = properties(fields.take("arguments"), "'arguments'", faults).into_iter().map(|at| at.value).collect();
-    fields.close(faults);
+    close(fields, faults);
     let (to, to_exchange) = match (queue, other) {
         (Some(queue), None) => (queue, false),
         (None, Some(other)) => (other, true),
@@ -97,6 +97,18 @@ fn binding(node: &Node, faults: &mut Vec<Error>) -> Option<Binding> {
         }
     };
     Some(Binding { exchange, to, to_exchange, routing_key, arguments, place: node.place.clone() })
+}
+
+/// Keys that nobody asked for are faults; a broker is named elsewhere.
+fn close(mut fields: Fields<'_>, faults: &mut Vec<Error>) {
+    if let Some(entry) = fields.take_any("broker") {
+        let what = fields.what();
+        let text = format!(
+            "{what}: 'broker' stands at the top of the file, beside 'topics' and 'queues'; for another broker begin a document with '---'"
+        );
+        faults.push(Error::input(text).at(entry.place.clone()));
+    }
+    fields.close(faults);
 }
 
 /// Things outlive a restart unless it is said otherwise.

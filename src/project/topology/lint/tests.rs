@@ -172,6 +172,10 @@ fn what_does_not_read_is_told_at_its_place() {
         told("topics: { t: { partitions: 0 } }")
             .starts_with("topics.yaml:1:28: topic 't': 'partitions' is '0'; expected a whole number from 1")
     );
+    assert!(
+        told("queues:\n  - { name: q, broker: mq }")
+            .starts_with("topics.yaml:2:16: queue 'q': 'broker' stands at the top of the file, beside 'topics' and 'queues'")
+    );
     assert!(told("topics: [a]").contains("'topics' is a mapping"));
     assert!(told("queues: [ { durable: true } ]").contains("a queue: 'name' is missing"));
     assert!(told("bindings: [ { exchange: a } ]").contains("leads to a 'queue' or 'to_exchange'"));
