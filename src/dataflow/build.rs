@@ -17,6 +17,7 @@ use crate::dataflow::restored::Restored;
 use crate::dataflow::settings::Settings;
 use crate::dataflow::source_task::SourceTask;
 use crate::dataflow::state_limit::StateLimit;
+use crate::dataflow::table_mark::TableMark;
 use crate::dataflow::task::{self, Outlet, Outlets, TaskEvent, TaskId};
 use crate::error::{Error, Place, Result};
 use crate::state::{Sharder, StateHandles};
@@ -77,6 +78,12 @@ impl Builder<'_> {
         let aligner = Aligner::default();
         let mut built = Built { tasks: Vec::new(), commands: Vec::new() };
         for (stage_id, stage) in self.layout.stages.iter().enumerate() {
+            let mark = match (&self.graph.nodes[stage.nodes[0]].name, &self.graph.nodes[stage.nodes[0]].kind) {
+                (name, NodeKind::Source(source)) if source.time.is_some() => {
+                    Some(TableMark::new(name, stage.tasks, &self.settings.metrics))
+                }
+                _ => None,
+            };
             for task in 0..stage.tasks {
                 let id = built.tasks.len();
                 let name = stage.nodes.iter().map(|n| self.graph.nodes[*n].name.as_str()).collect::<Vec<_>>().join(" > ");
@@ -85,6 +92,7 @@ impl Builder<'_> {
                 let busy = self.settings.metrics.counter("eagre_busy_nanos_total", &[("task", &format!("{name}/{task}"))]);
                 let dead_letters = self.dead_letters(id, &mut nodes, restored)?;
                 let chain = Chain::new(nodes, dead_letters, self.settings.on_expression_error, self.settings.metrics.clone(), busy);
+                let chain = chain.telling(mark.as_ref().map(|mark| mark.of_partition(task)));
                 let outlets = Outlets(wiring.outlets);
                 let head = stage.nodes[0];
                 let body: TaskFuture = match &self.graph.nodes[head].kind {

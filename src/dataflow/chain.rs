@@ -16,6 +16,7 @@ use crate::dataflow::dead_letter::{DeadLetter, DeadLetterWriter};
 use crate::dataflow::graph::NodeId;
 use crate::dataflow::message::{ArrivedMicros, Barrier, Message};
 use crate::dataflow::state_limit::{Measuring, Share, StateLimit};
+use crate::dataflow::table_mark::PartitionMark;
 use crate::error::{Place, Result};
 use crate::metrics::{Counter, Gauge, Latency, Metrics, Reason};
 use crate::operator::expressions::OnExpressionError;
@@ -178,6 +179,8 @@ pub struct Chain {
     measuring: Measuring,
     metrics: Metrics,
     busy: Counter,
+    /// Behind a source with event time: how far its partition is.
+    mark: Option<PartitionMark>,
 }
 
 impl Chain {
@@ -191,7 +194,13 @@ impl Chain {
     ) -> Self {
         let output = Output::tolerant(on_expression_error);
         let (queue, outbox, measuring) = Default::default();
-        Chain { nodes, queue, outbox, output, arrived: 0, dead_letters, measuring, metrics, busy }
+        Chain { nodes, queue, outbox, output, arrived: 0, dead_letters, measuring, metrics, busy, mark: None }
+    }
+
+    /// Lets it tell how far the partition of its source is.
+    pub fn telling(mut self, mark: Option<PartitionMark>) -> Self {
+        self.mark = mark;
+        self
     }
 
     /// Works on a message that came in by `slot` of node `node`.
@@ -223,12 +232,18 @@ impl Chain {
     /// The watermark of the source at the head of the chain.
     pub fn mark_from_source(&mut self, mark: Watermark, arrived: ArrivedMicros) -> Result<()> {
         self.arrived = arrived;
+        if let Some(told) = &self.mark {
+            told.reached(mark);
+        }
         self.pass_mark(0, mark);
         self.drain()
     }
 
     /// The source at the head of the chain has nothing to say for now.
     pub fn idle_from_source(&mut self) -> Result<()> {
+        if let Some(told) = &self.mark {
+            told.idle();
+        }
         self.pass_idle(0);
         self.drain()
     }

@@ -27,6 +27,7 @@ pub mod scan;
 pub mod settings;
 pub mod source_task;
 pub mod state_limit;
+pub mod table_mark;
 pub mod task;
 pub mod threads;
 

@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::connector::trouble::Troubles;
-use crate::metrics::{Metrics, Reason};
+use crate::dataflow::table_mark::TABLE_WATERMARK;
+use crate::metrics::{Metrics, Reason, label};
 use crate::time::Watermark;
 
 /// What a pipeline is doing.
@@ -41,8 +42,10 @@ pub struct Report {
     /// Thing -> trouble.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub troubles: BTreeMap<String, String>,
-    /// The least watermark of all source partitions, if they have one.
-    pub watermark: Option<String>,
+    /// Table with event time -> how far it is for the operators behind it: merged over its partitions, those left out that
+    /// are idle; none while a partition has not said anything.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub watermarks: BTreeMap<String, Option<String>>,
 }
 
 impl Health {
@@ -65,9 +68,9 @@ impl Health {
     pub fn report(&self) -> Report {
         let (pipelines, troubles) = (self.pipelines.lock().clone(), self.troubles.all());
         let failed = pipelines.values().any(|state| matches!(state, PipelineState::Failed(_)));
-        let marks = self.metrics.values().into_iter().filter(|(name, _, _)| name == "eagre_watermark_micros").map(|v| v.2);
-        // A source without event time leaves its gauge at zero.
-        let marks = marks.filter(|micros| *micros != 0);
+        let marks = self.metrics.values().into_iter().filter(|(name, _, _)| name == TABLE_WATERMARK);
+        // The gauge is zero until there is one.
+        let mark = |micros| (micros != 0).then(|| Watermark(micros).to_string());
         Report {
             status: match (failed, troubles.is_empty()) {
                 (true, _) => "failed",
@@ -76,7 +79,7 @@ impl Health {
             },
             pipelines,
             troubles,
-            watermark: marks.min().map(|micros| Watermark(micros).to_string()),
+            watermarks: marks.filter_map(|(_, labels, micros)| Some((label(&labels, "table")?, mark(micros)))).collect(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `/health` | JSON: ok, degraded or failed; pipelines; watermark. Status 503 when failed |
+//! | `/health` | JSON: ok, degraded or failed; pipelines; watermarks of the tables. Status 503 when failed |
 //! | `/metrics` | Prometheus text |
 //! | `/tables` | JSON: the live tables with their columns and rows |
 //! | `/tables/{name}?where=&limit=&format=json\|csv` | the rows of a table; `where` is a condition in SQL |
@@ -357,10 +357,11 @@ mod tests {
     async fn health_and_metrics_are_told() {
         let open = open(None).await;
         open.door.health.set("shop", PipelineState::Running);
-        open.door.metrics.gauge("eagre_watermark_micros", &[("table", "a")]).set(5_000_000);
+        open.door.metrics.gauge("eagre_table_watermark_micros", &[("table", "a")]).set(5_000_000);
+        open.door.metrics.gauge("eagre_table_watermark_micros", &[("table", "b")]);
         let (status, body) = got(open.port, "/health", "").await;
         assert_eq!(status, "200 OK");
-        assert_eq!(body, r#"{"status":"ok","pipelines":{"shop":{"state":"running"}},"watermark":"1970-01-01T00:00:05Z"}"#);
+        assert_eq!(body, r#"{"status":"ok","pipelines":{"shop":{"state":"running"}},"watermarks":{"a":"1970-01-01T00:00:05Z","b":null}}"#);
         open.troubles.report("broker k1:9092", "cannot be reached");
         let (status, body) = got(open.port, "/health", "").await;
         assert!(status == "200 OK" && body.contains("degraded") && body.contains("broker k1:9092"), "{status} {body}");
