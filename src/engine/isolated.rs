@@ -9,12 +9,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use parking_lot::Mutex;
 
-use crate::change::{self, Changes, Kind};
+use super::standing::Standing;
+use crate::change::Changes;
 use crate::connector::table::{ConfiguredSource, TableRequest};
 use crate::connector::{Prepared, Sink, Writer, feed};
 use crate::dataflow::graph::{Graph, NodeKind, SourceNode};
@@ -103,49 +103,10 @@ impl Isolated {
 
 impl Kept {
     fn standing(&self) -> Result<RecordBatch> {
-        let columns = self.schema.fields().len();
-        let plain: Vec<RecordBatch> = self
-            .batches
-            .iter()
-            .map(|batch| RecordBatch::try_new(self.schema.clone(), batch.columns()[..columns].to_vec()))
-            .collect::<std::result::Result<_, _>>()?;
-        let all = concat_batches(&self.schema, &plain)?;
-        let mut kinds = Vec::with_capacity(all.num_rows());
-        for batch in &self.batches {
-            match change::of(batch)? {
-                Some(of) => kinds.extend(of.values().iter().copied()),
-                None => kinds.extend(std::iter::repeat_n(Kind::Insert as i8, batch.num_rows())),
-            }
-        }
-        if self.key.is_none() && kinds.iter().all(|kind| *kind == Kind::Insert as i8) {
-            return Ok(all);
-        }
-        // By key the later row stands; without one a row takes back an equal one.
-        let compared: Vec<usize> = self.key.clone().unwrap_or_else(|| (0..columns).collect());
-        let texts = row_texts(&all, &compared)?;
-        let mut standing: Vec<u32> = Vec::new();
-        for (row, kind) in kinds.into_iter().enumerate() {
-            let adds = Kind::of(kind)?.adds();
-            if (self.key.is_some() || !adds)
-                && let Some(at) = standing.iter().rposition(|other| texts[*other as usize] == texts[row])
-            {
-                standing.remove(at);
-            }
-            if adds {
-                standing.push(row as u32);
-            }
-        }
-        Ok(take_record_batch(&all, &UInt32Array::from(standing))?)
+        let mut standing = Standing::new(self.schema.clone(), self.key.clone())?;
+        self.batches.iter().try_for_each(|batch| standing.take(batch))?;
+        standing.rows()
     }
-}
-
-/// Each row's values of some columns as one comparable piece.
-fn row_texts(rows: &RecordBatch, columns: &[usize]) -> Result<Vec<Vec<u8>>> {
-    use arrow::row::{RowConverter, SortField};
-    let arrays: Vec<_> = columns.iter().map(|at| rows.column(*at).clone()).collect();
-    let fields = arrays.iter().map(|array| SortField::new(array.data_type().clone())).collect();
-    let converted = RowConverter::new(fields)?.convert_columns(&arrays)?;
-    Ok(converted.iter().map(|row| row.as_ref().to_vec()).collect())
 }
 
 /// The world as isolated pipelines find it.

@@ -12,6 +12,7 @@ pub mod isolated;
 mod live;
 mod running;
 pub mod shadow;
+mod standing;
 mod stored;
 pub mod stream;
 

@@ -1,7 +1,9 @@
 //! Declared tables as `eagre sql` reads them: what their connectors hold now, from the first record to the last.
 //!
-//! The same reading and decoding as in a pipeline, without watermarks: no row is late here.
+//! The same reading and decoding as in a pipeline, without watermarks: no row is late here. Of a table whose records change
+//! rows (upserts, a changelog) a query sees the rows that hold after the last record.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -18,6 +20,8 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::stream;
 
 use super::live::Registering;
+use super::standing::Standing;
+use crate::change;
 use crate::connector::environment::Environment;
 use crate::connector::{Partition, Read, Reader};
 use crate::dataflow::graph::{NodeKind, OnError, SourceNode};
@@ -85,7 +89,8 @@ impl StoredTable {
     fn source(&self, columns: &[usize]) -> Result<SourceNode> {
         let def = &self.table.def;
         let plan = LogicalPlanBuilder::scan(def.name.as_str(), self.table.clone(), Some(columns.to_vec()))?.build()?;
-        let target = Target::View { name: format!("query of {}", def.name), primary_key: Vec::new(), retention_micros: None };
+        // Nothing is written: this target takes whatever the table does.
+        let target = Target::Printed { name: format!("query of {}", def.name) };
         let nowhere = Tables::default();
         let outside = Connected { environment: &self.environment, live: &Registering { tables: &nowhere } };
         let graph = lower::lower(&[Pipeline { target, plan, place: def.place.clone() }], &outside, lower::Options { single_task: true })?;
@@ -102,6 +107,15 @@ impl StoredTable {
             )));
         }
         Ok(source)
+    }
+
+    /// The columns that tell rows apart where records change them: the key, or all that records hold.
+    fn compared(&self) -> Result<Vec<usize>> {
+        let (key, schema) = (&self.table.def.primary_key, &self.table.schema);
+        if key.is_empty() {
+            return Ok(lower::physical_columns(&self.table).iter().map(|field| schema.index_of(field.name())).collect::<Result<_, _>>()?);
+        }
+        Ok(key.iter().map(|name| schema.index_of(name)).collect::<Result<_, _>>()?)
     }
 }
 
@@ -125,20 +139,83 @@ impl TableProvider for StoredTable {
         let columns = projection.cloned().unwrap_or_else(|| (0..self.table.schema.fields().len()).collect());
         let schema = Arc::new(self.table.schema.project(&columns)?);
         // A count reads no column; records are told apart by any of them.
-        let read = if columns.is_empty() { vec![0] } else { columns };
-        let source = Arc::new(self.source(&read)?);
-        let places = schema.fields().iter().map(|field| source.scan.schema.index_of(field.name())).collect::<Result<Vec<_>, _>>()?;
+        let read = if columns.is_empty() { vec![0] } else { columns.clone() };
+        let mut source = Arc::new(self.source(&read)?);
+        let changes = change::column_of(&source.scan.schema).is_some();
+        let compared = if changes { self.compared()? } else { Vec::new() };
+        if compared.iter().any(|at| !read.contains(at)) {
+            source =
+                Arc::new(self.source(&read.iter().chain(&compared).copied().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>())?);
+        }
         let of_table = |error: Error| error.at(Place::thing(&self.table.def.name));
+        let place = |name: &str| Ok::<_, Error>(source.scan.schema.index_of(name)?);
         let partitions = source.source.partitions().await.map_err(of_table)?;
         if partitions.is_empty() {
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
+        // What is read of a record, and which of it is shown.
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let (rows, places) = match changes {
+            false => (schema.clone(), names.iter().map(|name| place(name)).collect::<Result<Vec<_>>>()?),
+            true => (source.scan.schema.clone(), (0..source.scan.schema.fields().len()).collect()),
+        };
         let streams = partitions.into_iter().map(|partition| {
             let table = self.table.def.name.clone();
-            Arc::new(StoredPartition { table, source: source.clone(), partition, places: places.clone(), schema: schema.clone() })
-                as Arc<dyn PartitionStream>
+            StoredPartition { table, source: source.clone(), partition, places: places.clone(), schema: rows.clone() }
         });
-        Ok(Arc::new(StreamingTableExec::try_new(schema.clone(), streams.collect(), None, None, false, limit)?))
+        let streams: Vec<Arc<dyn PartitionStream>> = match changes {
+            false => streams.map(|stream| Arc::new(stream) as Arc<dyn PartitionStream>).collect(),
+            true => {
+                let key = compared.iter().map(|at| place(self.table.schema.field(*at).name())).collect::<Result<Vec<_>>>()?;
+                let shown = names.iter().map(|name| place(name)).collect::<Result<Vec<_>>>()?;
+                let by_key = !self.table.def.primary_key.is_empty();
+                vec![Arc::new(StandingRows { partitions: streams.collect(), key: by_key.then_some(key), shown, schema: schema.clone() })]
+            }
+        };
+        Ok(Arc::new(StreamingTableExec::try_new(schema, streams, None, None, false, limit)?))
+    }
+}
+
+/// The rows of all partitions that hold after their last records.
+#[derive(Debug, Clone)]
+struct StandingRows {
+    partitions: Vec<StoredPartition>,
+    /// Columns of the key; none: rows are told apart by all that they hold.
+    key: Option<Vec<usize>>,
+    /// The columns that are asked for.
+    shown: Vec<usize>,
+    schema: SchemaRef,
+}
+
+impl StandingRows {
+    async fn rows(self) -> Result<RecordBatch> {
+        let Some(StoredPartition { schema, .. }) = self.partitions.first() else { return Ok(RecordBatch::new_empty(self.schema)) };
+        let plain = (0..schema.fields().len()).filter(|at| Some(*at) != change::column_of(schema)).collect::<Vec<_>>();
+        let (changes, plain) = (schema.clone(), Arc::new(schema.project(&plain)?));
+        let mut standing = Standing::new(plain, self.key)?;
+        for partition in &self.partitions {
+            let mut reader = None;
+            while let Some(batch) = partition.next(&mut reader).await.map_err(|error| error.at(Place::thing(&partition.table)))? {
+                standing.take(&batch)?;
+            }
+        }
+        let rows = standing.rows()?;
+        let columns = self.shown.iter().map(|at| rows.column_by_name(changes.field(*at).name()).cloned());
+        let columns = columns.collect::<Option<Vec<_>>>().ok_or_else(|| Error::bug("a column that was read is gone"))?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        Ok(RecordBatch::try_new_with_options(self.schema, columns, &options)?)
+    }
+}
+
+impl PartitionStream for StandingRows {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let rows = self.clone().rows();
+        let rows = stream::once(async move { Ok(rows.await?) });
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), rows))
     }
 }
 
