@@ -194,7 +194,7 @@ fn exit_codes_and_messages_say_what_to_do() {
     let dir = folder(&[("a.sql", "CREATE TABLE t (c STRING) WITH ('connector' = 'print');\nINSERT INTO t SELECT customer FROM orders;")]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    let wrong: [(&[&str], i32, &str); 11] = [
+    let wrong: [(&[&str], i32, &str); 12] = [
         (&["run", "b.sql"], 3, "there is no 'b.sql'; did you mean 'a.sql'?"),
         (&["run"], 2, "'.' is no project folder"),
         (&["run", "a.sql", "--pg-listen", &taken], 3, "the port is taken; name another one with this option"),
@@ -209,6 +209,7 @@ fn exit_codes_and_messages_say_what_to_do() {
         (&["run", "a.sql", "--restore", "7"], 2, "no checkpoint 7 in ./.eagre/a/checkpoints; there is none yet"),
         (&["run", "a.sql", "--data-dir", "orders.jsonl"], 3, "cannot be made"),
         (&["topics", "list"], 3, "there is no log in ./.eagre"),
+        (&["topics", "list", "none"], 3, "there is no log in none/.eagre"),
         (&["init", "."], 2, "is there already"),
     ];
     for (arguments, code, text) in wrong {
@@ -220,4 +221,68 @@ fn exit_codes_and_messages_say_what_to_do() {
     let told = eagre(dir.path(), &["--log-format", "json", "run", "b.sql"]);
     let line: serde_json::Value = serde_json::from_str(err(&told).trim()).unwrap();
     assert_eq!((line["level"].as_str(), told.status.code()), (Some("ERROR"), Some(3)), "{line}");
+}
+
+#[test]
+fn a_table_whose_records_change_rows_is_read_as_it_stands_after_the_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    write(
+        "changes.jsonl",
+        r#"{"before": null, "after": {"id": 1, "name": "a"}, "op": "c"}
+{"before": null, "after": {"id": 2, "name": "b"}, "op": "c"}
+{"before": {"id": 1, "name": "a"}, "after": {"id": 1, "name": "c"}, "op": "u"}
+{"before": {"id": 2, "name": "b"}, "after": null, "op": "d"}
+{"before": null, "after": {"id": 3, "name": "d"}, "op": "c"}
+"#,
+    );
+    write("rows.jsonl", "{\"id\": 1, \"name\": \"a\"}\n{\"id\": 1, \"name\": \"c\"}\n{\"id\": 3, \"name\": \"d\"}\n");
+    let with = "WITH ('connector' = 'log', 'format' = 'debezium-json')";
+    write("keyed.sql", &format!("CREATE TABLE products (id INT, name STRING, PRIMARY KEY (id) NOT ENFORCED) {with};"));
+    write("bare.sql", &format!("CREATE TABLE products (id INT, name STRING) {with};"));
+    write(
+        "upserts.sql",
+        "CREATE TABLE made (id INT, name STRING) WITH ('connector' = 'filesystem', 'path' = 'rows.jsonl', 'format' = 'json');
+         CREATE TABLE products (id INT, name STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'upsert-log', 'topic' = 'by_key');
+         INSERT INTO products SELECT id, name FROM made;",
+    );
+    let put = eagre(dir.path(), &["topics", "put", "products", "changes.jsonl", "--partition", "0"]);
+    let ran = eagre(dir.path(), &["run", "upserts.sql"]);
+    assert!(put.status.success() && ran.status.success(), "{}{}", err(&put), err(&ran));
+    for file in ["keyed.sql", "bare.sql", "upserts.sql"] {
+        for (sql, rows) in [
+            ("SELECT name FROM products ORDER BY id", "name\nc\nd\n"),
+            ("SELECT COUNT(*) AS n FROM products", "n\n2\n"),
+            ("SELECT name, id FROM products WHERE id = 1", "name,id\nc,1\n"),
+        ] {
+            let ran = eagre(dir.path(), &["sql", file, "--format", "csv", "-c", sql]);
+            assert_eq!((out(&ran).as_str(), ran.status.code()), (rows, Some(0)), "{file}: {sql}: {}", err(&ran));
+        }
+    }
+}
+
+#[test]
+fn what_the_project_declares_is_not_dropped() {
+    let dir = folder(&[("a.sql", "CREATE VIEW v AS SELECT customer FROM orders;")]);
+    for what in ["TABLE orders", "TABLE IF EXISTS orders", "VIEW v", "MATERIALIZED VIEW m"] {
+        let ran = eagre(dir.path(), &["sql", "a.sql", "-c", &format!("DROP {what}")]);
+        let told = format!("DROP {}: nothing is dropped here", what.replace("IF EXISTS ", ""));
+        assert!(ran.status.code() == Some(2) && err(&ran).contains(&told), "{what}: {}", err(&ran));
+    }
+}
+
+#[test]
+fn a_view_of_the_session_may_be_dropped() {
+    let dir = folder(&[("a.sql", "")]);
+    let commands = ["-c", "CREATE VIEW v AS SELECT customer FROM orders", "-c", "DROP VIEW v", "-c", "SELECT * FROM v"];
+    let ran = eagre(dir.path(), &[&["sql", "a.sql"], &commands[..]].concat());
+    assert!(ran.status.code() == Some(2) && err(&ran).contains("no table or view 'v'"), "{}", err(&ran));
+}
+
+#[test]
+fn the_brokers_for_trying_out_say_how_they_are_used() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/brokers");
+    let told = Command::new("bash").args([script, "--help"]).output().unwrap();
+    let text = out(&told);
+    assert!(text.starts_with("Real brokers") && text.trim_end().ends_with("by another `up`."), "{text}");
 }

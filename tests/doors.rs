@@ -2,7 +2,8 @@
 //! it leaves can be read while none runs.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +19,13 @@ SELECT window_start, window_end, k, COUNT(*) AS n FROM TABLE(TUMBLE(TABLE events
 GROUP BY window_start, window_end, k;
 ";
 
+const RULE: &str = "rule: crowd
+on: events
+key: [k]
+match: { count: { over: 1s, more_than: 2 } }
+emit: { type: door.crowd.Crowded, subject: k, data: { n: 'count()' } }
+";
+
 fn eagre() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eagre"));
     command.stdin(Stdio::null()).env("NO_COLOR", "1");
@@ -29,6 +37,8 @@ struct Running {
     child: Child,
     /// PostgreSQL's port.
     port: String,
+    /// Where HTTP answers.
+    http: String,
 }
 
 impl Drop for Running {
@@ -43,13 +53,15 @@ fn start(project: &Path) -> Running {
     command.arg("run").arg(project).args(["--pg-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let port = lines.by_ref().map(Result::unwrap).find_map(|line| {
+    let doors = lines.by_ref().map(Result::unwrap).find_map(|line| {
         let (_, after) = line.split_once("psql -h 127.0.0.1 -p ")?;
-        Some(after.split_whitespace().next()?.to_owned())
+        let (_, http) = line.split_once("http://")?;
+        Some((after.split_whitespace().next()?.to_owned(), http.split('/').next()?.to_owned()))
     });
     // Its further words must find a reader.
     std::thread::spawn(move || lines.for_each(drop));
-    Running { child, port: port.expect("the engine says where its doors are") }
+    let (port, http) = doors.expect("the engine says where its doors are");
+    Running { child, port, http }
 }
 
 fn text(output: &Output) -> String {
@@ -62,6 +74,15 @@ fn psql(running: &Running, sql: &str) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
     text(&output)
+}
+
+/// What `/health` says.
+fn health(running: &Running) -> serde_json::Value {
+    let mut socket = TcpStream::connect(&running.http).unwrap();
+    socket.write_all(b"GET /health HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
 
 fn eagre_sql(project: &Path, sql: &str) -> Output {
@@ -83,6 +104,8 @@ fn tables_are_read_while_they_change_and_after_a_kill() {
     let project = project.path();
     fs::create_dir(project.join("queries")).unwrap();
     fs::write(project.join("queries/all.sql"), QUERIES).unwrap();
+    fs::create_dir(project.join("rules")).unwrap();
+    fs::write(project.join("rules/crowd.yaml"), RULE).unwrap();
     fs::write(project.join("eagre.yaml"), "name: doors\ncheckpoint.interval: 300 ms\nparallelism: 2\n").unwrap();
 
     let running = start(project);
@@ -94,6 +117,20 @@ fn tables_are_read_while_they_change_and_after_a_kill() {
     wait_until("further windows close", || windows(&running) > before);
     let doubled = "SELECT count(*) FROM (SELECT window_start, k FROM per_second GROUP BY window_start, k HAVING count(*) > 1) AS d";
     assert_eq!(psql(&running, doubled), "0");
+
+    // A window is out when the mark of its table has passed its end, and not before.
+    let newest = psql(&running, "SELECT max(window_end)::text FROM per_second").replace(' ', "T");
+    let told = health(&running);
+    let mark = told["watermarks"]["events"].as_str().unwrap_or_else(|| panic!("{told}"));
+    assert!(mark >= newest.as_str() && told["watermarks"].get("made").is_none(), "{mark} {newest} {told}");
+
+    // A rule is tried on what the engine holds.
+    let tried =
+        |since: &str| eagre().args(["rules", "try", "crowd"]).arg(project).args(["--format", "json", "--since", since]).output().unwrap();
+    let raised = tried("-1h");
+    assert!(raised.status.success() && text(&raised).contains("Crowded"), "{}", String::from_utf8_lossy(&raised.stderr));
+    let none = tried("2200-01-01");
+    assert!(none.status.success() && text(&none).is_empty(), "{}", String::from_utf8_lossy(&none.stderr));
 
     // The command line goes through the engine: live tables, the topic, and no second engine.
     let attached = eagre_sql(project, "SELECT COUNT(*) >= 9 AS many FROM per_second");

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
 use clap::{Args as ClapArgs, Subcommand};
-use futures::StreamExt;
 
-use super::output::{Format, Rows};
+use super::moment::Moment;
+use super::output::{self, Format, Rows};
 use super::project_args::{PlaceArgs, ProjectArgs};
+use super::sql::session::Session;
 use crate::engine::Engine;
 use crate::error::{Error, Place, Result, did_you_mean};
 use crate::project::{Project, RuleFile};
@@ -15,9 +16,6 @@ use crate::rules::form::{MatchText, RuleText};
 use crate::rules::group::{Group, groups};
 use crate::rules::runner::{Runner, columns_wanted, events, in_order};
 use crate::rules::{SCHEMA, inline, read};
-use crate::server::connection::Connection;
-use crate::server::doors::queries_of;
-use crate::server::queries::Stop;
 
 /// Look at rules, check them, try one on stored events.
 #[derive(Debug, ClapArgs)]
@@ -50,12 +48,12 @@ enum Command {
         path: PathBuf,
         #[command(flatten)]
         place: PlaceArgs,
-        /// Only events from this time on (`2024-01-31 12:00:00`).
-        #[arg(long)]
-        since: Option<String>,
+        /// Only events from this time on: 2026-01-31T12:00:00Z, or -1h for an hour ago.
+        #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+        since: Option<Moment>,
         /// Only events before this time.
-        #[arg(long)]
-        until: Option<String>,
+        #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+        until: Option<Moment>,
         /// How the answer looks.
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
@@ -71,7 +69,7 @@ pub async fn run(args: Args) -> Result<u8> {
         Command::Check { project } => check(project.open()?),
         Command::Try { rule, path, place, since, until, format } => {
             let project = place.apply(Project::open(&path)?)?;
-            try_rule(project, &rule, since.as_deref(), until.as_deref(), format).await
+            try_rule(project, &rule, since, until, format).await
         }
         Command::Schema => {
             super::print(SCHEMA)?;
@@ -143,19 +141,20 @@ fn find(wanted: &str, project: &Project) -> Result<RuleText> {
     })
 }
 
-async fn try_rule(mut project: Project, wanted: &str, since: Option<&str>, until: Option<&str>, format: Format) -> Result<u8> {
+async fn try_rule(mut project: Project, wanted: &str, since: Option<Moment>, until: Option<Moment>, format: Format) -> Result<u8> {
     let rule = find(wanted, &project)?;
     project.rules.clear();
-    let engine = Engine::load(project)?;
+    let engine = Engine::load(project.clone())?;
     inline::run(&rule, engine.catalog())?;
     let mut all = groups(std::slice::from_ref(&rule), engine.catalog())?;
     let group = all.pop().ok_or_else(|| Error::bug("a rule of no group"))?;
-    let mut connection = Connection::new(queries_of(&engine)?);
+    // A running engine holds the log, and then it is the one to read.
+    let mut session = Session::open(project, &engine.environment().data_dir).await?;
     let mut stored = Vec::new();
     let mut count = 0;
     for stream in 0..group.input.streams.len() {
         let sql = select(&group, stream, since, until);
-        for batch in rows(&mut connection, &sql).await? {
+        for batch in session.rows(&sql, "stored events").await.map_err(|e| e.at(Place::thing("stored events")))? {
             count += batch.num_rows();
             stored.push(events(&group.input, stream, &batch)?);
         }
@@ -173,29 +172,17 @@ async fn try_rule(mut project: Project, wanted: &str, since: Option<&str>, until
 }
 
 /// The columns that the rule reads of a stream, as a query.
-fn select(group: &Group, stream: usize, since: Option<&str>, until: Option<&str>) -> String {
+fn select(group: &Group, stream: usize, since: Option<Moment>, until: Option<Moment>) -> String {
     let of = &group.input.streams[stream];
     let quoted = |name: &str| format!("`{}`", name.replace('`', "``"));
     let columns: Vec<String> = columns_wanted(&group.input, stream).into_iter().map(quoted).collect();
     let time = quoted(of.schema.field(of.time).name());
-    let literal = |text: &str| format!("CAST('{}' AS TIMESTAMP(3))", text.replace('\'', "''"));
+    let literal = |moment: Moment| format!("CAST('{}' AS TIMESTAMP(3))", output::time(moment.0));
     let mut conditions = Vec::new();
     conditions.extend(since.map(|since| format!("CAST({time} AS TIMESTAMP(3)) >= {}", literal(since))));
     conditions.extend(until.map(|until| format!("CAST({time} AS TIMESTAMP(3)) < {}", literal(until))));
     let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
     format!("SELECT {} FROM {}{filter}", columns.join(", "), quoted(&of.table))
-}
-
-async fn rows(connection: &mut Connection, sql: &str) -> Result<Vec<RecordBatch>> {
-    const NO_LIMIT: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
-    let mut batches = Vec::new();
-    for statement in connection.parse(sql, "stored events")? {
-        let mut stream = connection.run(&statement, Stop::after(NO_LIMIT)).await.map_err(|e| e.at(Place::thing("stored events")))?;
-        while let Some(batch) = stream.next().await.transpose()? {
-            batches.push(batch);
-        }
-    }
-    Ok(batches)
 }
 
 /// What a person wants to see of an alert.

@@ -13,7 +13,7 @@ use crate::error::{Error, Result, did_you_mean};
 use crate::server::queries::{CATALOG, Queries, SCHEMA, Stop, refused};
 use crate::sql::bounded;
 use crate::sql::catalog::Catalog;
-use crate::sql::statement::{self, Query, Spanned, Statement};
+use crate::sql::statement::{self, DropKind, Name, Query, Spanned, Statement};
 use crate::sql::types;
 use crate::table::at_one_cut;
 
@@ -57,6 +57,7 @@ impl Connection {
             }
             Statement::Describe(table) => rows(self.describe(&table.value).await.map_err(|e| e.at(table.place.clone()))?),
             Statement::ShowTables | Statement::ShowViews => rows(self.names(matches!(statement.value, Statement::ShowViews))?),
+            Statement::Drop { kind, name, .. } if !self.owns(*kind, &name.value) => Err(not_dropped(*kind, name)),
             Statement::CreateView(_) | Statement::Drop { .. } => {
                 self.catalog.apply(statement)?;
                 rows(RecordBatch::new_empty(Arc::new(Schema::empty())))
@@ -96,6 +97,11 @@ impl Connection {
         names.sort_unstable();
         names.dedup();
         Ok(names)
+    }
+
+    /// May this connection drop it? A view that it has made itself, or one that nobody has made.
+    fn owns(&self, kind: DropKind, name: &str) -> bool {
+        kind == DropKind::View && self.queries.catalog().get(name).is_none()
     }
 
     async fn describe(&self, table: &str) -> Result<RecordBatch> {
@@ -146,6 +152,16 @@ fn primary_key(constraint: &datafusion::common::Constraint) -> &[usize] {
         datafusion::common::Constraint::PrimaryKey(columns) => columns,
         datafusion::common::Constraint::Unique(_) => &[],
     }
+}
+
+fn not_dropped(kind: DropKind, name: &Name) -> Error {
+    let what = match kind {
+        DropKind::Table => "DROP TABLE",
+        DropKind::View => "DROP VIEW",
+        DropKind::MaterializedView => "DROP MATERIALIZED VIEW",
+    };
+    let text = format!("{what} {}: nothing is dropped here; take the statement that declares it out of the project's files", name.value);
+    Error::input(text).at(name.place.clone())
 }
 
 fn explained(plan: LogicalPlan) -> Result<LogicalPlan> {
