@@ -8,6 +8,7 @@
 //! Always holds: doors only read, but for rules where `http.write` allows it (`rules.rs`); each statement sees all tables at one cut; queries get a bounded share of memory and
 //! time; nothing listens beyond this machine without a token or TLS. Read `queries.rs` first.
 
+mod catalog_functions;
 mod change_feed;
 pub mod connection;
 pub mod doors;

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Result};
+use crate::server::catalog_functions::catalog_functions;
 use crate::server::interrupt::Interruptible;
 use crate::sql::bounded;
 use crate::sql::catalog::Catalog;
@@ -98,6 +99,7 @@ impl Queries {
         schemas.register_schema("system", Arc::new(system))?;
         context.register_catalog(CATALOG, schemas);
         setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| Error::from(*error))?;
+        catalog_functions().into_iter().for_each(|function| context.register_udf(function));
         let session = context.state();
         Ok(Queries { tables, catalog, command_line: session.clone(), session, timeout: limits.timeout })
     }
@@ -152,6 +154,18 @@ impl Queries {
         parameters: Option<ParamValues>,
         mut stop: Stop,
     ) -> Result<SendableRecordBatchStream> {
+        let stream = self.start(context, plan, parameters, &mut stop).await?;
+        Ok(stop.over(stream))
+    }
+
+    /// As [`Queries::run`], but `stop` ends only the start: the rows may be read at any time.
+    pub async fn start(
+        &self,
+        context: &SessionContext,
+        plan: LogicalPlan,
+        parameters: Option<ParamValues>,
+        stop: &mut Stop,
+    ) -> Result<SendableRecordBatchStream> {
         read_only(&plan)?;
         let started = at_one_cut(&self.tables, async {
             let plan = match parameters {
@@ -160,9 +174,7 @@ impl Queries {
             };
             Ok(context.execute_logical_plan(plan).await?.execute_stream().await?)
         });
-        let stream = stop.or(started).await?;
-        let schema = stream.schema();
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, until(stop, stream))))
+        stop.or(started).await
     }
 }
 
@@ -202,6 +214,12 @@ impl Stop {
         cancelled.mark_unchanged();
         self.cancelled = Some(cancelled);
         self
+    }
+
+    /// The rows of `stream`, until it is stopped.
+    pub fn over(self, stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
+        let schema = stream.schema();
+        Box::pin(RecordBatchStreamAdapter::new(schema, until(self, stream)))
     }
 
     /// The result of `work`, unless it is stopped.

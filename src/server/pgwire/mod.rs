@@ -1,8 +1,12 @@
 //! The PostgreSQL door: psql, notebooks and Grafana query live and system tables while they change.
 //!
 //! Only reading: queries, EXPLAIN, SHOW, SET, transactions and cursors are let through, by name; everything else is refused.
-//! Each connection has a session of its own. `startup.rs` lets clients in, `statement.rs` reads their texts; `pg_catalog` answers what clients ask of it (`\d`, `\dt`).
+//! Each connection has a session of its own. `startup.rs` lets clients in, `statement.rs` reads their texts (`names.rs`: columns
+//! of one name), `cursor.rs` holds their cursors, `rows.rs` writes the answers; `pg_catalog` answers what clients ask of it (`\d`, `\dt`).
 
+mod cursor;
+mod names;
+mod rows;
 mod startup;
 mod statement;
 
@@ -12,12 +16,11 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use async_trait::async_trait;
 use datafusion::common::ParamValues;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::arrow_pg::datatypes::df::deserialize_parameters_with_server_types;
-use datafusion_postgres::arrow_pg::datatypes::{arrow_schema_to_pg_fields, encode_recordbatch};
-use datafusion_postgres::hooks::cursor::CursorStatementHook;
 use datafusion_postgres::hooks::set_show::SetShowHook;
 use datafusion_postgres::hooks::transactions::TransactionStatementHook;
 use datafusion_postgres::hooks::{HookClient, QueryHook};
@@ -25,7 +28,7 @@ use datafusion_postgres::pgwire::api::auth::StartupHandler;
 use datafusion_postgres::pgwire::api::cancel::CancelHandler;
 use datafusion_postgres::pgwire::api::portal::{Format, Portal};
 use datafusion_postgres::pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
-use datafusion_postgres::pgwire::api::results::{QueryResponse, Response};
+use datafusion_postgres::pgwire::api::results::{QueryResponse, Response, Tag};
 use datafusion_postgres::pgwire::api::store::PortalStore;
 use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore, PgWireServerHandlers, RandomPidSecretKeyGenerator, Type};
 use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
@@ -36,12 +39,13 @@ use futures::{Sink, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use self::cursor::{Cursors, Declared};
+use self::rows::{Written, described};
 use self::startup::{Cancellable, Cancels, Startup};
-use self::statement::{Parser, parameters};
+use self::statement::{Parser, comparable, parameters, with_room};
 use crate::error::{Error, Kind};
 use crate::server::listen::Guard;
 use crate::server::queries::{Queries, Stop};
-use crate::table::at_one_cut;
 
 /// Connections at a time; further ones are closed at once.
 const CONNECTIONS: usize = 256;
@@ -103,7 +107,7 @@ impl PgWireServerHandlers for Handlers {
     }
 }
 
-/// What pgwire keeps of a prepared statement: its text, its parsed form and its plan. The cursor hook asks for this type.
+/// What pgwire keeps of a prepared statement: its text, its parsed form and its plan. The hooks ask for this type.
 type Prepared = (String, Option<(Statement, LogicalPlan)>);
 
 /// Runs the statements of one connection.
@@ -111,44 +115,101 @@ struct Service {
     queries: Queries,
     context: Arc<SessionContext>,
     parser: Arc<Parser>,
+    cursors: Arc<Cursors>,
 }
 
 impl Service {
     fn new(queries: Queries) -> Self {
         let context = Arc::new(queries.session());
-        let parser = Arc::new(Parser::new(queries.clone(), context.clone()));
-        Service { queries, context, parser }
+        let cursors = Arc::new(Cursors::default());
+        let parser = Arc::new(Parser::new(queries.clone(), context.clone(), cursors.clone()));
+        Service { queries, context, parser, cursors }
     }
 
-    async fn answer<C>(&self, client: &C, plan: LogicalPlan, values: Option<ParamValues>, format: &Format) -> PgWireResult<Response>
-    where
-        C: ClientInfo + ?Sized,
-    {
+    /// Runs a statement that no hook answers.
+    async fn execute(
+        &self,
+        client: &mut dyn HookClient,
+        statement: &Statement,
+        plan: LogicalPlan,
+        values: Option<ParamValues>,
+        format: &Format,
+    ) -> PgWireResult<Response> {
+        let mut stop = self.stop(client);
+        match statement {
+            Statement::Declare { stmts } => {
+                let declared = Declared::of(stmts)?;
+                // A cursor reads the cut of its DECLARE, however long it is open.
+                let stream = self.queries.start(&self.context, plan.clone(), values, &mut stop).await.map_err(to_wire)?;
+                let portal = self.cursors.open(&declared, &plan, stream)?;
+                client.portal_store().put_portal(Arc::new(portal));
+                Ok(Response::Execution(Tag::new("DECLARE CURSOR")))
+            }
+            Statement::Fetch { name, direction, .. } => {
+                let stream = stop.over(self.cursors.fetch(name, direction)?);
+                let mut response = response(client, stream, format)?;
+                response.set_command_tag("FETCH");
+                Ok(Response::Query(response))
+            }
+            Statement::Close { cursor } => {
+                forget(client, self.cursors.close(cursor)?);
+                Ok(Response::Execution(Tag::new("CLOSE CURSOR")))
+            }
+            _ => {
+                let stream = self.queries.run(&self.context, plan, values, stop).await.map_err(to_wire)?;
+                Ok(Response::Query(response(client, stream, format)?))
+            }
+        }
+    }
+
+    /// What ends a statement of this client early.
+    fn stop(&self, client: &dyn HookClient) -> Stop {
         let mut stop = Stop::after(self.queries.timeout());
         if let Some(limit) = client.metadata().get("statement_timeout_ms").and_then(|ms| ms.parse().ok()) {
             stop.no_later_than(std::time::Duration::from_millis(limit));
         }
-        if let Some(connection) = client.session_extensions().get::<Cancellable>() {
-            stop = stop.or_on(connection.cancelled.clone());
+        match client.session_extensions().get::<Cancellable>() {
+            Some(connection) => stop.or_on(connection.cancelled.clone()),
+            None => stop,
         }
-        let stream = self.queries.run(&self.context, plan, values, stop).await.map_err(to_wire)?;
-        let options = Arc::new(FormatOptions::from_client_metadata(client.metadata()));
-        let fields = Arc::new(arrow_schema_to_pg_fields(&stream.schema(), format, Some(options))?);
-        let of_rows = fields.clone();
-        let rows = stream.flat_map(move |batch| {
-            let rows: Box<dyn Iterator<Item = _> + Send> = match batch {
-                Ok(batch) => Box::new(encode_recordbatch(of_rows.clone(), batch)),
-                Err(error) => Box::new(std::iter::once(Err(to_wire(error.into())))),
-            };
-            futures::stream::iter(rows)
-        });
-        Ok(Response::Query(QueryResponse::new(fields, rows)))
+    }
+
+    /// The answer of a hook, if one takes the statement.
+    async fn hooked(&self, statement: &Statement, client: &mut dyn HookClient) -> Option<PgWireResult<Response>> {
+        for hook in hooks() {
+            let answer = hook.handle_simple_query(statement, &self.context, client).await;
+            if let Some(Ok(Response::TransactionEnd(_))) = &answer {
+                forget(client, self.cursors.end_transaction());
+            }
+            if answer.is_some() {
+                return answer;
+            }
+        }
+        None
     }
 }
 
-/// SET, SHOW, transactions and cursors are answered by their hooks.
-fn hooks() -> [&'static dyn QueryHook; 3] {
-    [&CursorStatementHook, &SetShowHook, &TransactionStatementHook]
+/// The rows of an answer as they go to the client.
+fn response(client: &dyn HookClient, stream: SendableRecordBatchStream, format: &Format) -> PgWireResult<QueryResponse> {
+    let options = Arc::new(FormatOptions::from_client_metadata(client.metadata()));
+    let schema = stream.schema();
+    let fields = described(&schema, format, Some(options))?;
+    let written = Written::new(&schema, &fields);
+    let rows = stream.flat_map(move |batch| {
+        let rows = batch.map_err(|error| to_wire(error.into())).and_then(|batch| written.rows(batch));
+        futures::stream::iter(rows.unwrap_or_else(|error| Box::new(std::iter::once(Err(error)))))
+    });
+    Ok(QueryResponse::new(Arc::new(fields), rows))
+}
+
+/// The protocol no longer knows these cursors.
+fn forget(client: &dyn HookClient, cursors: Vec<String>) {
+    cursors.iter().for_each(|name| client.portal_store().rm_portal(name));
+}
+
+/// SET, SHOW and transactions are answered by their hooks.
+fn hooks() -> [&'static dyn QueryHook; 2] {
+    [&SetShowHook, &TransactionStatementHook]
 }
 
 #[async_trait]
@@ -162,11 +223,12 @@ impl SimpleQueryHandler for Service {
     {
         let mut responses = Vec::new();
         for read in self.parser.statements(text)? {
-            let response = match self.hooked(&read.ast(), client).await {
+            let statement = read.ast();
+            let response = match self.hooked(&statement, client).await {
                 Some(response) => response?,
                 None => {
                     let plan = self.parser.plan(read).await?;
-                    self.answer(client, plan, None, &Format::UnifiedText).await?
+                    self.execute(client, &statement, plan, None, &Format::UnifiedText).await?
                 }
             };
             responses.push(response);
@@ -175,19 +237,6 @@ impl SimpleQueryHandler for Service {
             responses.push(Response::EmptyQuery);
         }
         Ok(responses)
-    }
-}
-
-impl Service {
-    async fn hooked(&self, statement: &Statement, client: &mut dyn HookClient) -> Option<PgWireResult<Response>> {
-        for hook in hooks() {
-            // A cursor reads the cut of its DECLARE.
-            let answer = at_one_cut(self.queries.tables(), hook.handle_simple_query(statement, &self.context, client)).await;
-            if answer.is_some() {
-                return answer;
-            }
-        }
-        None
     }
 }
 
@@ -212,10 +261,12 @@ impl ExtendedQueryHandler for Service {
             return response;
         }
         let parameters = parameters(plan)?;
-        let types: Vec<Option<&DataType>> = parameters.iter().map(|p| p.data_type.as_ref()).collect();
+        let sent = |at: usize| portal.statement.parameter_types.get(at).and_then(Option::as_ref);
+        let types: Vec<Option<&DataType>> =
+            parameters.iter().enumerate().map(|(at, p)| comparable(sent(at), p.data_type.as_ref())).collect();
         let wire: Vec<Option<&Type>> = parameters.iter().map(|p| Some(&p.wire)).collect();
-        let values = deserialize_parameters_with_server_types(portal, &types, &wire)?;
-        self.answer(client, plan.clone(), Some(values), &portal.result_column_format).await
+        let values = with_room(deserialize_parameters_with_server_types(portal, &types, &wire)?);
+        self.execute(client, statement, plan.clone(), Some(values), &portal.result_column_format).await
     }
 }
 

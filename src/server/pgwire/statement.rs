@@ -6,11 +6,12 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use async_trait::async_trait;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as PlannerStatement;
 use datafusion::sql::sqlparser::ast::{Set, Statement};
-use datafusion_postgres::arrow_pg::datatypes::{PG_OID_ALIAS_KEY, arrow_schema_to_pg_fields, into_pg_type, pg_type_for_alias_kind};
+use datafusion_postgres::arrow_pg::datatypes::{PG_OID_ALIAS_KEY, into_pg_type, pg_type_for_alias_kind};
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::results::FieldInfo;
@@ -18,7 +19,9 @@ use datafusion_postgres::pgwire::api::stmt::QueryParser;
 use datafusion_postgres::pgwire::api::{ClientInfo, Type};
 use datafusion_postgres::pgwire::error::PgWireResult;
 
-use super::{Prepared, hooks, to_wire};
+use super::cursor::{Cursors, Declared};
+use super::rows::described;
+use super::{Prepared, hooks, names, to_wire};
 use crate::error::Error;
 use crate::server::queries::{Queries, refused};
 use crate::sql::bounded;
@@ -29,13 +32,15 @@ use crate::table::at_one_cut;
 pub(super) struct Parser {
     queries: Queries,
     context: Arc<SessionContext>,
+    /// What FETCH fetches from.
+    cursors: Arc<Cursors>,
     postgres: PostgresCompatibilityParser,
 }
 
 impl Parser {
     /// For the texts of one connection.
-    pub(super) fn new(queries: Queries, context: Arc<SessionContext>) -> Self {
-        Parser { queries, context, postgres: PostgresCompatibilityParser::new() }
+    pub(super) fn new(queries: Queries, context: Arc<SessionContext>, cursors: Arc<Cursors>) -> Self {
+        Parser { queries, context, cursors, postgres: PostgresCompatibilityParser::new() }
     }
 
     /// The statements of a text, all of a kind that this door takes. A text that is not PostgreSQL's may be Flink's: that
@@ -59,11 +64,20 @@ impl Parser {
         Ok(statements.into_iter().map(Read::Postgres).collect())
     }
 
-    /// The plan of a statement.
+    /// The plan of a statement; of a DECLARE that of its query, of a FETCH the columns of its cursor.
     pub(super) async fn plan(&self, read: Read) -> PgWireResult<LogicalPlan> {
+        let read = match read {
+            Read::Postgres(Statement::Fetch { name, .. }) => return self.cursors.shape(&name),
+            Read::Postgres(Statement::Close { .. }) => {
+                return LogicalPlanBuilder::empty(false).build().map_err(|error| to_wire(error.into()));
+            }
+            Read::Postgres(Statement::Declare { stmts }) => Read::Postgres(Statement::Query(Declared::of(&stmts)?.query)),
+            read => read,
+        };
         let planned = at_one_cut(self.queries.tables(), async {
             match read {
-                Read::Postgres(statement) => {
+                Read::Postgres(mut statement) => {
+                    names::set_apart(&mut statement);
                     let statement = PlannerStatement::Statement(Box::new(statement));
                     Ok(self.context.state().statement_to_plan(statement).await?)
                 }
@@ -119,9 +133,11 @@ impl QueryParser for Parser {
     }
 
     fn get_result_schema(&self, (_, prepared): &Prepared, format: Option<&Format>) -> PgWireResult<Vec<FieldInfo>> {
-        prepared.as_ref().map_or(Ok(Vec::new()), |(_, plan)| {
-            arrow_schema_to_pg_fields(plan.schema().as_arrow(), format.unwrap_or(&Format::UnifiedText), None)
-        })
+        match prepared {
+            // Its plan is that of what it declares.
+            None | Some((Statement::Declare { .. }, _)) => Ok(Vec::new()),
+            Some((_, plan)) => described(plan.schema().as_arrow(), format.unwrap_or(&Format::UnifiedText), None),
+        }
     }
 }
 
@@ -174,6 +190,45 @@ pub(super) fn parameters(plan: &LogicalPlan) -> PgWireResult<Vec<Parameter>> {
             Ok(Parameter { data_type, wire })
         })
         .collect()
+}
+
+/// Kinds of numbers.
+#[derive(PartialEq)]
+enum Number {
+    Whole,
+    Approximate,
+    Decimal,
+}
+
+/// The type that a value is read as. A number of another kind than the column's stays what was sent, and the planner compares
+/// the two: no fraction is cut off to fit a BIGINT, and whole numbers fit a DECIMAL.
+pub(super) fn comparable<'a>(sent: Option<&Type>, column: Option<&'a DataType>) -> Option<&'a DataType> {
+    let Some(sent) = sent else { return column };
+    let sent = match *sent {
+        Type::INT2 | Type::INT4 | Type::INT8 => Number::Whole,
+        Type::FLOAT4 | Type::FLOAT8 => Number::Approximate,
+        Type::NUMERIC => Number::Decimal,
+        _ => return column,
+    };
+    let asked = match column? {
+        whole if whole.is_integer() => Number::Whole,
+        approximate if approximate.is_floating() => Number::Approximate,
+        DataType::Decimal128(..) => Number::Decimal,
+        _ => return column,
+    };
+    column.filter(|_| sent == asked)
+}
+
+/// Decimals with room for their fraction: as many digits as there are is too few for `0.01`.
+pub(super) fn with_room(mut values: ParamValues) -> ParamValues {
+    if let ParamValues::List(list) = &mut values {
+        for value in list {
+            if let ScalarValue::Decimal128(_, precision, scale) = &mut value.value {
+                *precision = (*precision).max(scale.unsigned_abs()).max(1);
+            }
+        }
+    }
+    values
 }
 
 /// Refuses what is neither a query nor harmless.

@@ -48,6 +48,15 @@ async fn psql_reads_tables_while_they_change() {
         ("SELECT name FROM system.metrics LIMIT 0", ""),
         ("BEGIN; SELECT 1; COMMIT", "BEGIN\n1\nCOMMIT"),
         ("SET application_name = 'x'", "SET"),
+        ("SELECT amount::text, amount::float8, amount, amount FROM orders WHERE id = 'o2'", "20|20.0|20|20"),
+        ("SELECT amount, * FROM orders WHERE id = 'o2'", "20|o2|20|1970-01-01 00:00:02.000000"),
+        ("SELECT amount::text FROM orders ORDER BY amount LIMIT 2", "10\n20"),
+        ("SELECT -amount::float8 FROM orders ORDER BY 1 LIMIT 1", "-30.0"),
+        ("SELECT named_struct('n', 1, 'none', NULL, 'empty', '', 'text', 'a, \"b\"')", r#"(1,,"","a, ""b""")"#),
+        (
+            "BEGIN; DECLARE c CURSOR FOR SELECT id FROM orders ORDER BY id; FETCH 2 FROM c; FETCH 2 FROM c; FETCH 2 FROM c",
+            "BEGIN\nDECLARE CURSOR\no1\no2\no3",
+        ),
     ] {
         assert_eq!(ask(port, sql).await, (want.to_owned(), String::new()), "{sql}");
     }
@@ -149,4 +158,122 @@ async fn a_query_ends_at_its_time_limit_or_when_it_is_cancelled() {
     let error = client.simple_query(endless).await.unwrap_err();
     assert_eq!(error.code(), Some(&tokio_postgres::error::SqlState::QUERY_CANCELED), "{error}");
     assert!(client.simple_query("SELECT 1").await.is_ok(), "the connection lives on");
+}
+
+/// The names of the columns, as psql heads them.
+async fn heads(port: u16, sql: &str) -> String {
+    let output = psql(port, "", &["-P", "tuples_only=off", "-P", "footer=off", "-c", &format!("{sql} LIMIT 0")]).await;
+    assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn columns_have_the_names_that_postgresql_gives_them() {
+    let (port, ..) = door(None, QueryLimits::default()).await;
+    for (sql, names) in [
+        ("SELECT amount::text, amount::float8 FROM orders", "amount|amount"),
+        ("SELECT amount, amount AS amount, orders.amount FROM orders", "amount|amount|amount"),
+        ("SELECT amount, * FROM orders", "amount|id|amount|placed"),
+        ("SELECT placed::time FROM orders ORDER BY placed", "placed"),
+        ("SELECT sum(amount)::int FROM orders", "sum"),
+    ] {
+        assert_eq!(heads(port, sql).await, names, "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_of_another_kind_than_the_column_are_compared_with_it() {
+    use tokio_postgres::types::{ToSql, Type};
+    let (port, ..) = door(None, QueryLimits::default()).await;
+    let (client, connection) =
+        tokio_postgres::connect(&format!("host=127.0.0.1 port={port} user=me"), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let numbers: [(&str, Type, &(dyn ToSql + Sync), i64); 4] = [
+        ("amount::decimal(38, 2)", Type::INT2, &15_i16, 2),
+        ("amount::decimal(38, 2)", Type::FLOAT8, &19.5_f64, 2),
+        ("amount", Type::FLOAT8, &29.5_f64, 1),
+        ("amount", Type::INT2, &10_i16, 2),
+    ];
+    for (column, sent, value, more) in numbers {
+        let prepared = client.prepare_typed(&format!("SELECT count(*) FROM orders WHERE {column} > $1"), &[sent.clone()]).await.unwrap();
+        let row = client.query_one(&prepared, &[value]).await.unwrap_or_else(|error| panic!("{column} > {sent}: {error:?}"));
+        assert_eq!(row.get::<_, i64>(0), more, "{column} > {value:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn psql_lists_functions() {
+    let (port, ..) = door(None, QueryLimits::default()).await;
+    for command in ["\\df", "\\df upper"] {
+        let (_, errors) = ask(port, command).await;
+        assert_eq!(errors, "", "{command}");
+    }
+}
+
+/// A connection that speaks the protocol itself: what a client library sends for a cursor on the server.
+struct Wire(tokio::net::TcpStream);
+
+impl Wire {
+    async fn connect(port: u16) -> Wire {
+        use tokio::io::AsyncWriteExt as _;
+        let mut wire = Wire(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+        let body = b"\0\x03\0\0user\0me\0\0";
+        wire.0.write_all(&[&(body.len() as u32 + 4).to_be_bytes(), &body[..]].concat()).await.unwrap();
+        wire.answers().await;
+        wire
+    }
+
+    /// Sends messages of a kind and a body; gives back the answers up to the next ReadyForQuery.
+    async fn ask(&mut self, messages: &[(u8, &str)]) -> Vec<(char, String)> {
+        use tokio::io::AsyncWriteExt as _;
+        for (kind, body) in messages {
+            let length = (body.len() as u32 + 4).to_be_bytes();
+            self.0.write_all(&[&[*kind], &length[..], body.as_bytes()].concat()).await.unwrap();
+        }
+        self.answers().await
+    }
+
+    async fn answers(&mut self) -> Vec<(char, String)> {
+        use tokio::io::AsyncReadExt as _;
+        let mut answers = Vec::new();
+        loop {
+            let kind = self.0.read_u8().await.unwrap() as char;
+            let length = self.0.read_u32().await.unwrap() as usize;
+            let mut body = vec![0; length - 4];
+            self.0.read_exact(&mut body).await.unwrap();
+            if kind == 'Z' {
+                return answers;
+            }
+            answers.push((kind, String::from_utf8_lossy(&body).into_owned()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_is_described_and_fetched_from_until_its_transaction_ends() {
+    let (port, ..) = door(None, QueryLimits::default()).await;
+    let mut wire = Wire::connect(port).await;
+    let kinds = |answers: &[(char, String)]| answers.iter().map(|(kind, _)| *kind).collect::<String>();
+    let declare = "DECLARE \"named\" CURSOR FOR SELECT id, amount FROM orders WHERE amount > $1::bigint ORDER BY id";
+    assert_eq!(kinds(&wire.ask(&[(b'Q', "BEGIN\0")]).await), "C");
+    // Parse, Bind (one parameter, as text), Describe and Execute of what has no rows itself.
+    let parse = format!("\0{declare}\0\0\0");
+    let bind = "\0\0\0\0\0\x01\0\0\0\x0215\0\0";
+    let answers = wire.ask(&[(b'P', &parse), (b'B', bind), (b'D', "P\0"), (b'E', "\0\0\0\0\0"), (b'S', "")]).await;
+    assert_eq!(kinds(&answers), "12nC", "{answers:?}");
+    // Its columns are known by its name.
+    let answers = wire.ask(&[(b'D', "Pnamed\0"), (b'S', "")]).await;
+    assert!(kinds(&answers) == "T" && answers[0].1.contains("id\0") && answers[0].1.contains("amount\0"), "{answers:?}");
+    let fetched = wire.ask(&[(b'Q', "FETCH FORWARD 1 FROM \"named\"\0")]).await;
+    assert!(kinds(&fetched) == "TDC" && fetched[1].1.contains("o2") && fetched[2].1 == "FETCH 1\0", "{fetched:?}");
+    // By the protocol, too.
+    let fetched = wire.ask(&[(b'E', "named\0\0\0\0\0"), (b'S', "")]).await;
+    assert!(kinds(&fetched) == "DC" && fetched[0].1.contains("o3"), "{fetched:?}");
+    let at_end = wire.ask(&[(b'Q', "FETCH FORWARD 5 FROM \"named\"\0")]).await;
+    assert!(kinds(&at_end) == "TC" && at_end[0].1.contains("amount\0"), "{at_end:?}");
+    let refused = wire.ask(&[(b'Q', "FETCH PRIOR FROM \"named\"\0")]).await;
+    assert!(kinds(&refused) == "E" && refused[0].1.contains("C55000"), "{refused:?}");
+    wire.ask(&[(b'Q', "ROLLBACK\0")]).await;
+    let gone = wire.ask(&[(b'Q', "FETCH 1 FROM \"named\"\0")]).await;
+    assert!(kinds(&gone) == "E" && gone[0].1.contains("C34000") && gone[0].1.contains("cursor \"named\" does not exist"), "{gone:?}");
 }
