@@ -161,6 +161,7 @@ async fn a_topic_takes_the_dead_letters_of_its_table() {
     assert_eq!(value(torn), RECORDS[1]);
     assert_eq!(header(torn, "source").unwrap(), "t");
     assert_eq!(header(torn, "partition").unwrap(), "0");
+    assert_eq!(header(torn, "attempts").unwrap(), "1");
     assert_eq!(header(torn, "offset").unwrap(), offset(1).to_string());
     assert!(header(torn, "error").unwrap().contains("ends inside"), "{:?}", header(torn, "error"));
     let late = (0..records.len()).find(|row| header(*row, "reason").unwrap() == "late").unwrap();

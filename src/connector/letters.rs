@@ -15,7 +15,7 @@ use crate::log::check_topic_name;
 /// What the names of headers begin with that say what became of a record.
 const PREFIX: &str = "dead-letter.";
 /// The columns that say it, in the order of the headers.
-const KNOWN: [&str; 8] = ["time", "source", "origin", "partition", "offset", "operator", "reason", "error"];
+const KNOWN: [&str; 9] = ["time", "source", "origin", "partition", "offset", "operator", "reason", "error", "attempts"];
 
 /// A record that was refused.
 #[derive(Debug, Clone, Default)]
@@ -62,7 +62,8 @@ impl Letter {
         (0..batch.num_rows()).map(letter).collect()
     }
 
-    /// What is known under one of the columns `time`, `source`, `origin`, `partition`, `offset`, `operator`, `reason`, `error`.
+    /// What is known under one of the columns `time`, `source`, `origin`, `partition`, `offset`, `operator`, `reason`, `error`,
+    /// `attempts`.
     pub fn known(&self, column: &str) -> Option<&str> {
         self.known.iter().find(|(name, _)| *name == column).map(|(_, value)| value.as_str())
     }

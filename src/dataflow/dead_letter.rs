@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use crate::connector::{Prepared, Writer};
 use crate::dataflow::graph::{Graph, NodeId, NodeKind};
 use crate::dataflow::message::Barrier;
+use crate::dataflow::replayed;
 use crate::error::{Error, Result};
 use crate::format::{Beside, headers_text};
 use crate::metrics::Reason;
@@ -49,7 +50,7 @@ pub struct DeadLetter {
 }
 
 /// Columns of the dead letters: what refused a record, the record, and what came with it (`headers` as
-/// [`headers_text`] writes them; `properties`: what only its connector knows of it, a JSON object).
+/// [`headers_text`] writes them; `attempts`: how often it has been tried; `properties`: what only its connector knows of it, a JSON object).
 pub fn schema() -> SchemaRef {
     let text = |name: &str| Field::new(name, DataType::Utf8View, false);
     let time = |name: &str| Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())), true);
@@ -62,6 +63,7 @@ pub fn schema() -> SchemaRef {
         text("operator"),
         text("reason"),
         text("error"),
+        Field::new("attempts", DataType::UInt32, true),
         Field::new("key", DataType::Binary, true),
         text("headers").with_nullable(true),
         time("record_time"),
@@ -193,7 +195,7 @@ fn batch_of(letters: &[DeadLetter]) -> Result<RecordBatch> {
     let times = || TimestampMicrosecondBuilder::new().with_timezone("+00:00");
     let (mut time, mut record_time) = (times(), times());
     let mut text: [StringViewBuilder; 7] = Default::default();
-    let (mut partition, mut offset) = (UInt32Builder::new(), Int64Builder::new());
+    let (mut partition, mut offset, mut attempts) = (UInt32Builder::new(), Int64Builder::new(), UInt32Builder::new());
     let (mut record, mut key) = (BinaryBuilder::new(), BinaryBuilder::new());
     let now = now_micros();
     for letter in letters {
@@ -206,6 +208,7 @@ fn batch_of(letters: &[DeadLetter]) -> Result<RecordBatch> {
         text[2].append_value(&letter.operator);
         text[3].append_value(letter.reason.as_str());
         text[4].append_value(&letter.error);
+        attempts.append_value(replayed::attempts(&beside.headers));
         key.append_option(beside.key.as_ref());
         text[5].append_option((!beside.headers.is_empty()).then(|| headers_text(&beside.headers)));
         record_time.append_option(beside.timestamp_micros);
@@ -222,6 +225,7 @@ fn batch_of(letters: &[DeadLetter]) -> Result<RecordBatch> {
         Arc::new(operator.finish()),
         Arc::new(reason.finish()),
         Arc::new(error.finish()),
+        Arc::new(attempts.finish()),
         Arc::new(key.finish()),
         Arc::new(headers.finish()),
         Arc::new(record_time.finish()),

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// Name of the header; its value is a [`Replayed`] as JSON.
 pub const HEADER: &str = "eagre-replay";
+/// The header in which a quorum queue of RabbitMQ says how often it has handed a message out in vain.
+const DELIVERY_COUNT: &str = "x-delivery-count";
 
 /// What the header says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +35,27 @@ impl Replayed {
     }
 }
 
+/// How often a record with these headers has been tried: once, and once more each time that it was sent again or that its
+/// queue handed it out before.
+pub fn attempts(headers: &[(String, Bytes)]) -> u32 {
+    let count = headers.iter().find(|(name, _)| name == DELIVERY_COUNT).and_then(|(_, count)| std::str::from_utf8(count).ok());
+    let handed_out = count.and_then(|count| count.parse().ok()).unwrap_or(0);
+    Replayed::of(headers).map_or(0, |replayed| replayed.attempt).saturating_add(handed_out).saturating_add(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_sent_again_and_what_a_queue_handed_out_before_are_attempts() {
+        let mut headers = vec![("trace".to_owned(), Bytes::from_static(b"1"))];
+        assert_eq!(attempts(&headers), 1);
+        headers.push((DELIVERY_COUNT.to_owned(), Bytes::from_static(b"2")));
+        assert_eq!(attempts(&headers), 3);
+        Replayed { letter: "l".into(), attempt: 4, first_offset: 7 }.put(&mut headers).unwrap();
+        assert_eq!(attempts(&headers), 7);
+    }
 
     #[test]
     fn a_record_that_is_sent_again_and_again_has_one_such_header() {

@@ -47,7 +47,7 @@ fn after_the_fix_of_a_table_its_letters_give_what_a_run_without_the_fault_gives(
     // The fault is still there: what is sent comes back as another letter, of a second attempt.
     let sent = folder.ok(&["replay", "dead-letters", "--limit", "1"]);
     assert_eq!(sent, "orders: 1 letter sent to topic orders of the log\n66 letters left for another call (--limit)\n");
-    running.until_count(&folder, "SELECT COUNT(*) FROM dead_letters WHERE headers LIKE '%eagre-replay%'", 1);
+    running.until_count(&folder, "SELECT COUNT(*) FROM dead_letters WHERE headers LIKE '%eagre-replay%' AND attempts = 2", 1);
     running.stop();
 
     folder.query(&orders("DOUBLE", ""));

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::dataflow::replayed::Replayed;
+use crate::dataflow::replayed::{Replayed, attempts};
 use crate::error::{Error, Result};
 use crate::format::headers_of_text;
 use crate::log::{Whole, json_of, text_of};
@@ -182,7 +182,7 @@ impl Letter {
         put("operator", self.operator.as_str().into());
         put("reason", self.reason.as_str().into());
         put("error", self.error.as_str().into());
-        put("attempts", json!(1 + Replayed::of(&self.headers).map_or(0, |replayed| replayed.attempt)));
+        put("attempts", json!(attempts(&self.headers)));
         put("to", to.into());
         put("key", self.key.as_deref().map_or(Value::Null, text_of));
         put("headers", self.headers.iter().map(|(name, value)| (name.clone(), text_of(value))).collect::<Map<_, _>>().into());

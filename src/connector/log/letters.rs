@@ -1,7 +1,7 @@
 //! A topic of dead letters: a record as it came, with its key and its headers; what is known of it are further headers.
 //!
 //! ```text
-//!  record key headers, time source partition offset operator reason error ─▶ value, key, headers, dead-letter.source = …, …
+//!  record key headers, time source partition offset operator reason error attempts ─▶ value, key, headers, dead-letter.source = …, …
 //! ```
 //! Whoever reads the topic with the format of the table finds the records that were refused, to try them again.
 
