@@ -34,6 +34,11 @@ impl<T> ByKey<T> {
         &self.states[place].1
     }
 
+    /// The state at a place, if there is that place.
+    pub(super) fn get_at(&self, place: usize) -> Option<&T> {
+        self.states.get(place).map(|(_, state)| state)
+    }
+
     /// The state at a place.
     pub(super) fn at_mut(&mut self, place: usize) -> &mut T {
         &mut self.states[place].1

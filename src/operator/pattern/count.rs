@@ -22,6 +22,8 @@ const VERSION: i64 = 1;
 
 /// So many windows are read ahead: they fit into the nearest cache.
 const AHEAD: usize = 64;
+/// The place of a window that is not there yet.
+const NO_WINDOW: usize = usize::MAX;
 
 /// The events of a key that may still matter: when each was, and the event if it is wanted.
 #[derive(Debug, Default)]
@@ -47,6 +49,8 @@ pub(super) struct Counts {
     events: Queues,
     /// The rows at hand that count: empty between batches, so that no list is made anew for each.
     counted: Vec<u32>,
+    /// And the places of their windows, some at a time.
+    places: Vec<usize>,
 }
 
 impl Counts {
@@ -72,6 +76,7 @@ impl Counts {
             windows: ByKey::new(),
             events: Queues::default(),
             counted: Vec::new(),
+            places: Vec::new(),
         })
     }
 
@@ -88,7 +93,7 @@ impl Counts {
     /// them wait together.
     fn read_ahead(&self, places: &[usize], kept: &KeptRows) {
         let ends = |place: &usize| {
-            let queue = &self.windows.at(*place).events;
+            let queue = &self.windows.get_at(*place)?.events;
             let ((first, event), (last, _)) = self.events.first(queue).zip(self.events.last(queue))?;
             Some((first ^ last, event))
         };
@@ -141,19 +146,23 @@ impl Executor for Counts {
         let mut counted = std::mem::take(&mut self.counted);
         counted.clear();
         self.when.map_or(&RowSet::All, |id| &rows.sets[id]).for_each(rows.slots.len(), |row| counted.push(row));
-        let mut places = Vec::with_capacity(AHEAD.min(counted.len()));
+        let mut places = std::mem::take(&mut self.places);
         for some in counted.chunks(AHEAD) {
             places.clear();
-            for row in some {
-                let at = rows.times[*row as usize].saturating_add(self.over);
-                places.push(self.window(rows.slots[*row as usize], at, shared));
-            }
+            // All are looked for before any is made: look-ups that depend on nothing wait for memory together.
+            places.extend(some.iter().map(|row| self.windows.find(rows.slots[*row as usize]).unwrap_or(NO_WINDOW)));
             self.read_ahead(&places, shared.kept);
+            for (row, place) in some.iter().zip(&mut places) {
+                if *place == NO_WINDOW {
+                    let at = rows.times[*row as usize].saturating_add(self.over);
+                    *place = self.window(rows.slots[*row as usize], at, shared);
+                }
+            }
             for (row, place) in some.iter().zip(&places) {
                 self.on_row(*row, *place, rows, shared);
             }
         }
-        self.counted = counted;
+        (self.counted, self.places) = (counted, places);
         Ok(())
     }
 
