@@ -26,4 +26,5 @@ mod replay;
 mod rules;
 mod s3;
 mod topics;
+mod warm_up;
 mod workload;

@@ -142,7 +142,7 @@ pub(super) fn with_flink_casts(expr: Expr, schema: &DFSchema) -> DfResult<Expr> 
 }
 
 /// Changes the expressions of a node, keeping the names that nodes above use.
-fn with_each_expression(
+pub(super) fn with_each_expression(
     plan: LogicalPlan,
     change: impl Fn(Expr, &DFSchema) -> DfResult<Transformed<Expr>>,
 ) -> DfResult<Transformed<LogicalPlan>> {

@@ -8,7 +8,9 @@
 //! | `CAST(ROW(x, y) AS ROW<a INT, b STRING>)` | `named_struct('a', CAST(x AS INT), 'b', CAST(y AS STRING))` |
 //! | `INTERVAL '1 02:03' DAY TO MINUTE` | `INTERVAL '1 DAY 2 HOUR 3 MINUTE'` |
 //! | `TIMESTAMP '2020-01-01 00:00:00'` | a `TIMESTAMP(3)` unless it has more digits |
-//! | `SELECT n, n` | `SELECT n, n AS n0` |
+//! | `CAST(t AS TIMESTAMP(0))`, `CAST(t AS TIME)` | `cut_fraction(CAST(…), 0)`: the Arrow type has more digits |
+//! | `s SIMILAR TO p` | `similar_to(s, p)` |
+//! | `SELECT n, n`, `SELECT n, CAST(n AS STRING)` | `SELECT n, n AS n0`, `SELECT n, CAST(n AS STRING) AS n0` |
 //! | `1E3` | a DOUBLE (a number with a point only is a DECIMAL) |
 //! | `IF(c, a, b)`, `IFNULL(a, b)`, `MOD(a, b)` | `CASE`, `COALESCE(a, b)`, `a % b` |
 //! | `GREATEST(a, b)`, `LEAST(a, b)` | NULL when one is NULL |
@@ -36,7 +38,7 @@ use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::dialect::call;
 use super::functions::{ELEMENTS, NUMBERED_ELEMENTS};
-use super::{place, recognize, relation};
+use super::{place, recognize, relation, types};
 use crate::error::{Error, Result};
 
 /// Rewrites all of a query or an expression.
@@ -121,6 +123,14 @@ impl VisitorMut for Forms<'_> {
             }
             // DataFusion plans the brackets without the tables outside, the call with them.
             Expr::Array(array) => *expr = call(Ident::with_span(array.span(), "make_array"), std::mem::take(&mut array.elem)),
+            Expr::Cast { data_type, .. } => {
+                if let Some(digits) = types::digits_to_cut_to(data_type) {
+                    let digits = Expr::Value(Value::Number(digits.to_string(), false).with_empty_span());
+                    let name = Ident::with_span(expr.span(), "cut_fraction");
+                    *expr = call(name, vec![std::mem::replace(expr, null()), digits]);
+                }
+            }
+            Expr::SimilarTo { .. } => similar_to(expr),
             Expr::CompoundFieldAccess { root, access_chain } => fields_as_text(root, access_chain),
             Expr::TypedString(literal) => timestamp_literal(literal),
             Expr::Value(value) => match &value.value {
@@ -151,6 +161,18 @@ fn null() -> Expr {
 
 fn text(value: &impl ToString) -> Expr {
     Expr::Value(Value::SingleQuotedString(value.to_string()).with_empty_span())
+}
+
+/// `s [NOT] SIMILAR TO p [ESCAPE e]`, which DataFusion takes for a regular expression that fits some part of the text.
+fn similar_to(expr: &mut Expr) {
+    let name = Ident::with_span(expr.span(), "similar_to");
+    let Expr::SimilarTo { negated, expr: of, pattern, escape_char } = std::mem::replace(expr, null()) else { return };
+    let escape = escape_char.map(Expr::Value);
+    let similar = call(name, [*of, *pattern].into_iter().chain(escape).collect());
+    *expr = match negated {
+        true => Expr::UnaryOp { op: ast::UnaryOperator::Not, expr: Box::new(similar) },
+        false => similar,
+    };
 }
 
 /// A window that builds on a named one gets its clauses; DataFusion would pass over the name.
@@ -195,14 +217,19 @@ fn cut_to(cast: &mut Expr, length: u64) {
     *cast = call(name, args);
 }
 
-/// `SELECT n, n` has the columns `n` and `n0`, as in Flink; DataFusion would refuse it.
+/// `SELECT n, n` has the columns `n` and `n0`, as in Flink; DataFusion would refuse it. There a cast has the name of what it
+/// casts.
 fn name_apart(items: &mut [ast::SelectItem]) {
     let mut seen: Vec<String> = Vec::with_capacity(items.len());
     for item in items {
         if let ast::SelectItem::UnnamedExpr(expr) = item {
-            let text = expr.to_string();
+            let mut named: &Expr = expr;
+            while let Expr::Cast { expr: of, .. } | Expr::Nested(of) = named {
+                named = of;
+            }
+            let text = named.to_string();
             if seen.contains(&text) {
-                let base = match expr {
+                let base = match named {
                     Expr::Identifier(ident) => ident.value.clone(),
                     Expr::CompoundIdentifier(parts) => parts.last().map_or_else(String::new, |p| p.value.clone()),
                     _ => "EXPR$".to_owned(),

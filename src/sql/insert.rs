@@ -1,14 +1,16 @@
-//! Rows of a query made to fit the columns of a sink, as Flink does: by position, with casts that cannot lose a value.
+//! Rows of a query made to fit the columns of a sink, as Flink does: by position, with casts that cannot lose a value. NULL in
+//! a column that is NOT NULL is a fault of its row.
 
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 
 use super::catalog::ColumnKind;
 use super::declared::DeclaredTable;
 use super::flink_types::flink_cast_of;
+use super::functions::not_null;
 use super::statement::Name;
 use super::types;
 use crate::error::{Error, Place, Result, did_you_mean};
@@ -76,7 +78,15 @@ pub(super) fn fit(rows: LogicalPlan, table: &DeclaredTable, columns: Option<&[Na
                     continue;
                 }
                 let column = Expr::Column(given.columns()[at].clone());
-                if from == field.data_type() { column } else { flink_cast_of(column, from, field.data_type()) }
+                let value = if from == field.data_type() { column } else { flink_cast_of(column, from, field.data_type()) };
+                // What keys are stays visible: they are columns as they come.
+                match !field.is_nullable() && given.field(at).is_nullable() && !table.def.primary_key.contains(field.name()) {
+                    true => {
+                        let fault = format!("NULL for '{}' of '{sink}', which is NOT NULL", field.name());
+                        not_null().call(vec![value, lit(ScalarValue::Utf8View(Some(fault)))])
+                    }
+                    false => value,
+                }
             }
             None if field.is_nullable() => Expr::Literal(ScalarValue::try_from(field.data_type())?, None),
             None => {

@@ -5,6 +5,7 @@
 //! ```
 //! Always holds: what is not understood is refused by name with its place, never skipped. Read `statement.rs` first.
 
+mod approximate;
 pub mod bounded;
 pub mod catalog;
 mod ddl;

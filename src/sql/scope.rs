@@ -14,6 +14,7 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 
+use super::approximate::{Approximate, with_approximate};
 use super::flink_types::{FlinkCasts, FlinkLiterals, with_flink_casts};
 use super::functions::Functions;
 use super::functions::planner::FlinkExpressions;
@@ -84,7 +85,8 @@ impl<'a> Scope<'a> {
 pub(super) fn finished(expr: Expr, schema: &DFSchema, options: Arc<ConfigOptions>) -> DfResult<Expr> {
     let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).with_config_options(options).build();
     let simplifier = ExprSimplifier::new(context);
-    simplifier.simplify(with_flink_casts(simplifier.coerce(expr, schema)?, schema)?)
+    let coerced = simplifier.coerce(with_approximate(expr, schema)?, schema)?;
+    simplifier.simplify(with_flink_casts(coerced, schema)?)
 }
 
 /// DataFusion's options as Flink's text needs them.
@@ -103,7 +105,7 @@ pub(super) fn options() -> ConfigOptions {
 
 /// DataFusion's analysis between ours.
 pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(FlinkLiterals)];
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(FlinkLiterals), Arc::new(Approximate)];
     rules.extend(Analyzer::new().rules);
     rules.push(Arc::new(FlinkCasts));
     rules

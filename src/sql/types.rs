@@ -278,6 +278,19 @@ pub fn to_arrow(data_type: &ast::DataType) -> Result<DataType, String> {
     })
 }
 
+/// How many digits of a second's fraction a type has, where its Arrow type has more of them.
+pub(super) fn digits_to_cut_to(data_type: &ast::DataType) -> Option<u64> {
+    use ast::DataType as T;
+    let digits = match data_type {
+        T::Time(digits, _) => return digits.is_none_or(|digits| digits < 3).then_some(digits.unwrap_or(0)),
+        T::Timestamp(digits, _) => (*digits)?,
+        T::Custom(name, modifiers) if name.to_string().eq_ignore_ascii_case("TIMESTAMP_LTZ") => modifiers.first()?.parse().ok()?,
+        _ => return None,
+    };
+    let kept = if digits <= 3 { 3 } else { 6 };
+    (digits < kept).then_some(digits)
+}
+
 fn decimal(info: &ExactNumberInfo) -> Result<DataType, String> {
     let (precision, scale) = match *info {
         ExactNumberInfo::None => (10, 0),

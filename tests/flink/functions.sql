@@ -28,7 +28,6 @@ SELECT id, i + i AS c0, l + l AS c1, i * i AS c2 FROM t WHERE id = 4;
 SELECT id, x + y AS c0, x * y AS c1, x / y AS c2, y - x AS c3, -y AS c4 FROM t;
 
 -- similar to
--- differs: a regular expression stands behind SIMILAR TO
 SELECT id, s SIMILAR TO '%o%' AS c10 FROM t;
 
 -- comparisons

@@ -8,6 +8,7 @@
 //! | `time.rs` | `TO_TIMESTAMP_LTZ` `TO_TIMESTAMP` `TO_DATE` `DATE_FORMAT` `TIMESTAMPDIFF` `TIMESTAMPADD` `EXTRACT` `YEAR` … `SECOND` `UNIX_TIMESTAMP` `FROM_UNIXTIME` `CURRENT_TIMESTAMP` `NOW` `LOCALTIMESTAMP` `CURRENT_DATE` `CURRENT_TIME` `PROCTIME` |
 //! | `text.rs` | `CONCAT` `CONCAT_WS` `SPLIT_INDEX` `CHR` `ASCII` `REPLACE` `OVERLAY` `SUBSTRING` `LEFT` `RIGHT` `LPAD` `RPAD` `LOCATE` `STARTSWITH` `ENDSWITH` `IS_DIGIT` `IS_ALPHA` `IS_DECIMAL` `ELT` |
 //! | `regex.rs` | `REGEXP` `REGEXP_EXTRACT` `REGEXP_EXTRACT_ALL` `REGEXP_SUBSTR` `REGEXP_REPLACE` `REGEXP_COUNT` `REGEXP_INSTR` |
+//! | `similar.rs` | `SIMILAR TO` |
 //! | `number.rs` | `FLOOR` `CEIL` (also `TO` a unit) `LOG` `SIGN` `E` `BIN` `HEX` `RAND_INTEGER` `TYPEOF` |
 //! | `json.rs` | `JSON_VALUE` `JSON_QUERY` `JSON_EXISTS` `IS JSON` `JSON_QUOTE` `JSON_UNQUOTE` |
 //! | `to_json.rs` | `JSON_OBJECT` `JSON_ARRAY` `JSON_STRING` |
@@ -31,6 +32,7 @@ mod number;
 mod pattern;
 pub(super) mod planner;
 mod regex;
+mod similar;
 mod sum;
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,7 @@ mod to_text;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::array::Array as _;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
 
@@ -88,6 +91,7 @@ impl Default for Functions {
             time::functions(),
             text::functions(),
             regex::functions(),
+            similar::functions(),
             number::functions(),
             json::functions(),
             to_json::functions(),
@@ -180,6 +184,18 @@ pub(super) fn to_text() -> ScalarUDF {
 /// What stands between a text and its cast to an integer.
 pub(super) fn whole_part() -> ScalarUDF {
     text::whole_part_function().udf()
+}
+
+/// Around what is written into a column that is NOT NULL: the value, unless it is NULL; the second argument tells of what.
+pub(super) fn not_null() -> ScalarUDF {
+    let check = |args: &define::Args| {
+        let values = args.array(0)?;
+        match values.null_count() {
+            0 => Ok(values),
+            _ => Err(args.fault(args.constant_text(1).unwrap_or_default())),
+        }
+    };
+    define::Function::new("not_null", define::forms![[define::Kind::Any, define::Kind::Text]], define::Returns::Argument(0), check).udf()
 }
 
 fn add<F>(to: &mut HashMap<String, Arc<F>>, name: &str, aliases: &[String], function: &Arc<F>) {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Date32Array, Int64Array, PrimitiveArray, TimestampMicrosecondArray};
 use arrow::compute::{DatePart, cast, date_part};
-use arrow::datatypes::{DataType, Date32Type, Int32Type, Int64Type, Time32MillisecondType, TimeUnit, TimestampMillisecondType};
+use arrow::datatypes::{
+    DataType, Date32Type, Int32Type, Int64Type, Time32MillisecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+};
 use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveDateTime, Utc};
 use datafusion::error::{DataFusionError, Result as DfResult};
 
@@ -41,11 +43,36 @@ pub(super) fn functions() -> Vec<Function> {
         Function::new("current_time", forms![[]], Returns::From(|_| Ok(DataType::Time32(TimeUnit::Millisecond))), time_of_day)
             .also(&["localtime"])
             .volatile(),
+        Function::new("cut_fraction", forms![[Any, Long]], Returns::Argument(0), cut_fraction),
         Function::new("current_watermark", forms![[Any]], Returns::From(no_current_watermark), |args| args.array(0)),
     ];
     functions.extend(PARTS.map(|(name, eval)| Function::new(name, forms![[Timestamp]], Returns::Long, eval)));
     functions.extend(TIME_PARTS.map(|(name, eval)| Function::new(name, forms![[Timestamp], [TimeOfDay]], Returns::Long, eval)));
     functions
+}
+
+/// `CUT_FRACTION(time, digits)`: what a cast to `TIMESTAMP(digits)` or `TIME(digits)` leaves of the fraction of a second, where
+/// the Arrow type has more digits than that.
+fn cut_fraction(args: &Args) -> DfResult<ArrayRef> {
+    let (array, digits) = (args.array(0)?, args.long(1)?);
+    let digits = value(&digits, 0).and_then(|digits| u32::try_from(digits).ok()).unwrap_or(0);
+    let step = |of_a_second: i64| of_a_second / 10_i64.saturating_pow(digits).clamp(1, of_a_second);
+    let cut = |time: i64, step: i64| floor_to(time, step, 0);
+    Ok(match array.data_type() {
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            let times = array.as_primitive::<TimestampMillisecondType>();
+            Arc::new(times.unary::<_, TimestampMillisecondType>(|time| cut(time, step(1_000))).with_data_type(array.data_type().clone()))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            let times = array.as_primitive::<TimestampMicrosecondType>();
+            Arc::new(times.unary::<_, TimestampMicrosecondType>(|time| cut(time, step(SECOND))).with_data_type(array.data_type().clone()))
+        }
+        DataType::Time32(TimeUnit::Millisecond) => {
+            let times = array.as_primitive::<Time32MillisecondType>();
+            Arc::new(times.unary::<_, Time32MillisecondType>(|time| cut(i64::from(time), step(1_000)) as i32))
+        }
+        _ => array,
+    })
 }
 
 /// `YEAR(t)` and its kin.
