@@ -272,3 +272,16 @@ fn a_broker_that_is_not_there_is_exit_code_3_and_one_that_nobody_named_2() {
     let (code, said) = Folder::new(two, topics).topics(&["plan"]);
     assert!(code == 2 && said.contains("several brokers are a RabbitMQ ('a', 'b')"), "{code} {said}");
 }
+
+#[test]
+fn a_topic_that_lines_make_is_as_the_project_declares_it() {
+    let folder = Folder::new("name: put\n", "topics: {}\n");
+    fs::create_dir(folder.path().join("queries")).unwrap();
+    let table = "CREATE TABLE orders (id INT) WITH ('connector' = 'log', 'topic' = 'bought', 'format' = 'json', 'partitions' = '7', 'retention' = '1 h');";
+    folder.write("queries/10.sql", table);
+    assert_eq!(folder.put(&["bought"], "{\"id\":1}\n"), "1 records put into bought\n");
+    folder.put(&["others"], "{\"id\":1}\n");
+    let listed = folder.ok(&["list"]);
+    let partitions = |topic: &str| listed.lines().find(|line| line.starts_with(topic)).and_then(|line| line.split_whitespace().nth(1));
+    assert_eq!((partitions("bought"), partitions("others")), (Some("7"), Some("4")), "{listed}");
+}

@@ -13,7 +13,7 @@ const ALL: i64 = 160;
 
 fn tables(with: &str) -> String {
     format!(
-        "CREATE TABLE payments (id STRING, customer STRING, ts TIMESTAMP_LTZ(3), WATERMARK FOR ts AS ts) WITH ({with}, 'format' = 'json');
+        "CREATE TABLE payments (id STRING, customer STRING, ts TIMESTAMP_LTZ(3), WATERMARK FOR ts AS ts) WITH ({with}, 'format' = 'json', 'json.timestamp-format.standard' = 'ISO-8601');
 CREATE MATERIALIZED VIEW seen AS SELECT id FROM payments;"
     )
 }
@@ -28,7 +28,7 @@ emit: {{ type: shop.fraud.Seen, subject: id, data: {{ n: 'count()' }} }}\n"
 /// Payment `n`, every four minutes one: customers change quickly, so that a partition holds payments of all of them.
 fn payment(n: i64) -> String {
     let customer = ["ann", "bob"][usize::from(n % 7 < 4)];
-    let time = chrono::DateTime::from_timestamp_micros(NOON + 4 * n * MINUTE).unwrap().to_rfc3339();
+    let time = chrono::DateTime::from_timestamp_micros(NOON + 4 * n * MINUTE).unwrap().format("%Y-%m-%dT%H:%M:%SZ");
     format!("{{\"id\":\"{n}\",\"customer\":\"{customer}\",\"ts\":\"{time}\"}}")
 }
 

@@ -129,9 +129,9 @@ fn parse_one(parser: &mut Parser, open: &mut Open) -> Result<(ast::DataType, boo
         "BYTES" => ast::DataType::Bytes(None),
         "DATE" => ast::DataType::Date,
         "TIME" => {
-            parse_numbers(parser, 1)?;
+            let precision = parse_numbers(parser, 1)?.first().copied();
             _ = parser.parse_keywords(&[Keyword::WITHOUT, Keyword::TIME, Keyword::ZONE]);
-            ast::DataType::Time(None, TimezoneInfo::None)
+            ast::DataType::Time(precision, TimezoneInfo::None)
         }
         "TIMESTAMP" => {
             let precision = parse_numbers(parser, 1)?.first().copied();

@@ -22,17 +22,17 @@ use crate::cli::sql::session::Session;
 use crate::cli::topics::log::Topics;
 use crate::connector::options::parts;
 use crate::dataflow::graph::NodeKind;
+use crate::dataflow::message::SourceReport;
 use crate::engine::Engine;
 use crate::engine::shadow::{Histories, Shadow, downstream};
 use crate::error::{Error, Place, Result, did_you_mean};
 use crate::fixture::{Cell, rows};
 use crate::format::{Binding, EncodedRecord, EncodedRecords, FormatConfig, KeyForm, KeySpec, RecordSpec};
-use crate::log::{Blob, Declared, Resend, TopicFigures, Whole};
+use crate::log::{Blob, Resend, Whole};
 use crate::project::Project;
 use crate::rules::pipelines::ALERTS;
 use crate::sql::catalog::Entry;
 use crate::sql::lower;
-use crate::time::parse_duration;
 
 /// Rows that are written together.
 const PAGE: usize = 1_000;
@@ -121,6 +121,11 @@ pub async fn run(args: Args) -> Result<u8> {
         tracing::info!("shadow: {} reached no result at {node} ({reason})", counted(count as usize));
     }
 
+    if let (Some(Since::Time(since)), Some(until)) = (args.since, args.until)
+        && since >= until.0
+    {
+        return Err(Error::input("--since is not before --until: no row lies between"));
+    }
     let from = match args.since {
         Some(Since::Time(micros)) => micros,
         Some(Since::Offset(_)) => whole_since.unwrap_or(i64::MIN),
@@ -136,7 +141,7 @@ pub async fn run(args: Args) -> Result<u8> {
     }
     match (&args.into, args.diff) {
         (Some(goal), _) => into(&engine, &data_dir, topics, goal, told).await,
-        (None, true) => diff(&engine, &data_dir, topics, &span, &told).await,
+        (None, true) => diff(&engine, topics, &downstream.sources, &span, &told).await,
         (None, false) => show(args.format, &told),
     }
 }
@@ -230,12 +235,15 @@ impl Span {
     }
 }
 
-/// When the rows of a batch are: from the first moment of their window to behind its last.
+/// When the rows of a batch are: from the first moment of their window to behind its last; of rows with several times, as joins
+/// give them, from the earliest of these to the latest.
 struct Times {
     /// Per row, microseconds since 1970.
-    bounds: Option<(Vec<Cell>, Vec<Cell>)>,
-    /// The time is a moment, not the bounds of a window.
+    bounds: Vec<Vec<Cell>>,
+    /// The times are moments, not the bounds of a window.
     moment: bool,
+    /// Rows come when time has passed them, so that up to the latest of them all are there.
+    closed: bool,
 }
 
 impl Times {
@@ -245,21 +253,17 @@ impl Times {
         let named = |name: &str| schema.index_of(name).ok().filter(is_time);
         let cells = |at: usize| (0..batch.num_rows()).map(|row| Cell::of(batch.column(at), row)).collect::<Result<Vec<_>>>();
         if let (Some(start), Some(end)) = (named("window_start"), named("window_end")) {
-            return Ok(Times { bounds: Some((cells(start)?, cells(end)?)), moment: false });
+            return Ok(Times { bounds: vec![cells(start)?, cells(end)?], moment: false, closed: true });
         }
-        let stamps: Vec<usize> = (0..schema.fields().len()).filter(is_time).collect();
-        let only = if let [one] = stamps.as_slice() { Some(*one) } else { None };
-        let moment = ["window_time", "window_end", "window_start", "alert_time"].into_iter().find_map(named).or(only);
-        let bounds = moment.map(|at| Ok::<_, Error>((cells(at)?, cells(at)?))).transpose()?;
-        Ok(Times { bounds, moment: true })
+        let closed = ["window_time", "window_end", "window_start", "alert_time"].into_iter().find_map(named);
+        let stamps = closed.map_or_else(|| (0..schema.fields().len()).filter(is_time).collect(), |one| vec![one]);
+        let bounds = stamps.into_iter().map(cells).collect::<Result<_>>()?;
+        Ok(Times { bounds, moment: true, closed: closed.is_some() })
     }
 
     fn of_row(&self, row: usize) -> Option<(i64, i64)> {
-        let (begin, end) = self.bounds.as_ref()?;
-        match (&begin[row], &end[row]) {
-            (Cell::Time(begin), Cell::Time(end)) => Some((*begin, *end + i64::from(self.moment))),
-            _ => None,
-        }
+        let times = || self.bounds.iter().filter_map(|column| if let Cell::Time(time) = column[row] { Some(time) } else { None });
+        Some((times().min()?, times().max()? + i64::from(self.moment)))
     }
 }
 
@@ -282,14 +286,15 @@ fn show(format: Format, told: &BTreeMap<&str, Chosen>) -> Result<u8> {
 
 async fn diff(
     engine: &Engine,
-    data_dir: &std::path::Path,
     topics: Option<Arc<Topics>>,
+    sources: &BTreeSet<String>,
     span: &Span,
     told: &BTreeMap<&str, Chosen>,
 ) -> Result<u8> {
     // Without an engine the log is held here, and what is stored in it is to be read.
     drop(topics);
-    let mut session = Session::open(engine.project().clone(), data_dir).await?;
+    let mut session = Session::open(engine.project().clone(), &engine.environment().data_dir).await?;
+    let read = read_up_to(engine, &mut session, sources).await?;
     let mut text = String::new();
     let mut differ = false;
     for (name, chosen) in told {
@@ -301,8 +306,8 @@ async fn diff(
             }
         };
         let floor = kept_since(engine, name, live.latest);
-        let (compared, beyond) = between(chosen, floor, &live)?;
-        live.rows = between(&live, floor, &live)?.0;
+        let (compared, beyond) = between(chosen, floor, &live, read)?;
+        live.rows = between(&live, floor, &live, read)?.0;
         let key = key_of(engine, name);
         let outcome = set_beside(&live, &compared, &key)?;
         let beyond = if beyond > 0 { format!("; {} later than all that is live", counted(beyond)) } else { String::new() };
@@ -319,9 +324,38 @@ async fn diff(
     Ok(u8::from(differ))
 }
 
+/// Up to when the live project has read all partitions of some sources, microseconds since 1970.
+async fn read_up_to(engine: &Engine, session: &mut Session, sources: &BTreeSet<String>) -> Result<i64> {
+    let mut marks = Vec::new();
+    match session {
+        Session::Engine(_) => {
+            for batch in session.rows("SELECT source, watermark FROM system.partitions", "system.partitions").await? {
+                for row in rows(&[batch])? {
+                    if let [Cell::Text(source), Cell::Time(mark)] = row.as_slice()
+                        && sources.contains(source)
+                    {
+                        marks.push(*mark);
+                    }
+                }
+            }
+        }
+        Session::Here(_) => {
+            let manifest = engine.checkpoints().newest().await?;
+            let entries = manifest.into_iter().flat_map(|manifest| manifest.sources).filter(|entry| sources.contains(&entry.name));
+            for partition in entries.flat_map(|entry| entry.partitions) {
+                let report: SourceReport = serde_json::from_value(partition)
+                    .map_err(|e| Error::corrupt("the newest checkpoint does not say where its sources stood").because(e))?;
+                marks.push(report.watermark.0);
+            }
+        }
+    }
+    // A partition without events holds nobody back.
+    Ok(marks.into_iter().filter(|mark| *mark != i64::MIN).min().unwrap_or(i64::MAX))
+}
+
 /// Rows from `floor` on, up to where the live table has come (the end of history has closed what is still open there), and
-/// how many are later than that.
-fn between(rows: &Chosen, floor: i64, live: &Chosen) -> Result<(Vec<RecordBatch>, usize)> {
+/// how many are later than that. Rows that do not wait for time to pass are all there up to where the live project has `read`.
+fn between(rows: &Chosen, floor: i64, live: &Chosen, read: i64) -> Result<(Vec<RecordBatch>, usize)> {
     let Some(latest) = live.latest else {
         // Nothing is closed yet, or rows have no time.
         return match rows.latest {
@@ -333,6 +367,7 @@ fn between(rows: &Chosen, floor: i64, live: &Chosen) -> Result<(Vec<RecordBatch>
     let mut beyond = 0;
     for batch in &rows.rows {
         let times = Times::of(batch)?;
+        let latest = if times.closed { latest } else { latest.min(read) };
         let mut keep = Vec::with_capacity(batch.num_rows());
         for row in 0..batch.num_rows() {
             let time = times.of_row(row);
@@ -415,7 +450,7 @@ async fn into(
         Some(topics) => topics,
         None => Arc::new(Topics::reach(data_dir.to_owned(), true).await?),
     };
-    declare(&topics, &topic, &options).await?;
+    topics.make_as_declared(&topic, &options).await?;
     for (name, chosen) in told {
         for batch in &chosen.rows {
             for page in records(batch, &format, &key)?.chunks(PAGE) {
@@ -426,18 +461,6 @@ async fn into(
         super::super::print(&format!("{name}: {} put into topic {topic} of the log\n", counted(count(&chosen.rows))))?;
     }
     Ok(0)
-}
-
-/// Makes the topic as its table declares it, where it is not there yet.
-async fn declare(topics: &Topics, topic: &str, options: &BTreeMap<String, String>) -> Result<()> {
-    // An engine that has no log yet has no topics either.
-    let figures: Vec<TopicFigures> = topics.call("topics.list", &()).await.unwrap_or_default();
-    if figures.iter().any(|figures| figures.topic == topic) {
-        return Ok(());
-    }
-    let partitions = options.get("partitions").and_then(|count| count.parse().ok());
-    let retention_micros = options.get("retention").map(|length| parse_duration(length)).transpose()?;
-    topics.call("topics.declare", &Declared { topic: topic.to_owned(), partitions, retention_micros }).await
 }
 
 /// Rows as records; `key`: the columns of the key, separated by `;`.

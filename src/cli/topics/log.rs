@@ -1,5 +1,6 @@
 //! Topics of the embedded log: with the log in its hands, or, while an engine holds it, through the engine's socket.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -10,9 +11,9 @@ use tokio::sync::Mutex;
 use super::table::table;
 use crate::connector::look::Show;
 use crate::error::{Error, Result};
-use crate::log::{Log, Tail, Tailed, TopicFigures};
+use crate::log::{Declared, Log, Tail, Tailed, TopicFigures};
 use crate::server::socket::{Client, Request};
-use crate::time::Length;
+use crate::time::{Length, parse_duration};
 
 /// The way to the topics.
 pub enum Topics {
@@ -48,6 +49,23 @@ impl Topics {
             Topics::Engine(client) => client.lock().await.value(&Request::Call { name: name.to_owned(), arguments: argument }).await?,
         };
         serde_json::from_value(answer).map_err(unfit)
+    }
+
+    /// Is there a topic of this name?
+    pub async fn has(&self, topic: &str) -> bool {
+        // An engine that has no log yet has no topics either.
+        let figures: Vec<TopicFigures> = self.call("topics.list", &()).await.unwrap_or_default();
+        figures.iter().any(|figures| figures.topic == topic)
+    }
+
+    /// Makes a topic as the options of its table declare it, where it is not there yet.
+    pub async fn make_as_declared(&self, topic: &str, options: &BTreeMap<String, String>) -> Result<()> {
+        if self.has(topic).await {
+            return Ok(());
+        }
+        let partitions = options.get("partitions").and_then(|count| count.parse().ok());
+        let retention_micros = options.get("retention").map(|length| parse_duration(length)).transpose()?;
+        self.call("topics.declare", &Declared { topic: topic.to_owned(), partitions, retention_micros }).await
     }
 }
 

@@ -92,7 +92,7 @@ enum Command {
     },
     /// Write lines of JSON, one object each, from a file or stdin.
     Put {
-        /// Topic; made when it is not there. In a broker it must be there; with a RabbitMQ it is an exchange or a queue.
+        /// Topic; made when it is not there, as the tables of the project declare it. In a broker it must be there; with a RabbitMQ it is an exchange or a queue.
         topic: String,
         /// File of lines; - is stdin.
         #[arg(default_value = "-")]
@@ -166,7 +166,10 @@ pub async fn run(mut args: Args) -> Result<u8> {
             let (input, source, bytes) = put::open(&file)?;
             let put = Put { topic: topic.clone(), partition, key_field, source, lines: 0, records: 0 };
             let goal = match &place {
-                Where::Log(topics) => Goal::Log(topics, put),
+                Where::Log(topics) => {
+                    put::make_topic(&args.project, topics, &topic).await?;
+                    Goal::Log(topics, put)
+                }
                 Where::Broker(look) => Goal::Broker(look.as_ref(), put, routing_key),
             };
             let records = put_all(goal, input, &put::progress(bytes)).await?;

@@ -8,9 +8,14 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::log::Topics;
+use crate::connector::log;
 use crate::connector::look::{ByHand, Look};
+use crate::engine::Engine;
 use crate::error::{Error, Place, Result};
 use crate::log::{Put, Putting, key_of_line};
+use crate::project::Project;
+use crate::sql::catalog::Entry;
+use crate::sql::lower;
 
 /// Bytes of lines that are put in one go.
 const PIECE_BYTES: usize = 1 << 20;
@@ -67,6 +72,33 @@ impl Goal<'_> {
             Goal::Log(_, put) | Goal::Broker(_, put, _) => put,
         }
     }
+}
+
+/// Makes a topic that is not there yet with the partitions and the retention that a table of the project declares for it. Outside
+/// of a project, and where no table says, the log's own number of partitions stands.
+pub async fn make_topic(project: &Path, topics: &Topics, topic: &str) -> Result<()> {
+    if topics.has(topic).await {
+        return Ok(());
+    }
+    // A folder that is no project has no tables.
+    let Ok(project) = Project::open(project) else { return Ok(()) };
+    let engine = match Engine::load(project) {
+        Ok(engine) => engine,
+        Err(error) => {
+            tracing::warn!("topic '{topic}' is made without looking at the tables of the project: {error}");
+            return Ok(());
+        }
+    };
+    for (_, entry) in engine.catalog().entries() {
+        let Entry::Table(table) = entry else { continue };
+        let options = lower::connector_options(&table.def);
+        let is_of_log = options.get("connector").is_some_and(|name| [log::NAME, log::UPSERT_NAME].contains(&name.as_str()));
+        let named = options.get("topic").map_or(table.def.name.as_str(), String::as_str);
+        if is_of_log && named == topic && options.contains_key("partitions") {
+            return topics.make_as_declared(topic, &options).await;
+        }
+    }
+    Ok(())
 }
 
 /// Opens a file, or stdin for `-`: its name for people, and how many bytes will come, if known.

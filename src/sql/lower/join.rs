@@ -20,7 +20,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use super::stream::{Edge, Role, Stream, StreamColumn, column, never_read, plain_column, replace_columns};
 use super::time_columns::{Bound, bound_of};
 use super::window::Named;
-use super::{Lowering, all_of, columns_read, refuse};
+use super::{Lowering, all_of, columns_read, refuse, share};
 use crate::error::{Error, Result};
 use crate::operator::OperatorSpec;
 use crate::operator::interval_join::IntervalJoinSpec;
@@ -197,7 +197,14 @@ impl Lowering<'_> {
             (Some(w), _) if w.2 == Edge::Start => refuse::half_window_join("window_end"),
             (Some(_), _) => refuse::half_window_join("window_start"),
             (None, Some(bound)) => refuse::half_open_interval(if bound.lower.is_none() { "lower" } else { "upper" }),
-            (None, None) => refuse::regular_join(kind_name(join.join_type)),
+            (None, None) => {
+                let kind = kind_name(join.join_type);
+                let untimed = [("left", &join.left), ("right", &join.right)];
+                match untimed.into_iter().find(|(_, side)| share::event_times(side).is_empty()) {
+                    Some((side, _)) => refuse::join_without_time(kind, side),
+                    None => refuse::regular_join(kind),
+                }
+            }
         };
         let expr = join.on.first().map(|(l, _)| l).or(join.filter.as_ref());
         Err(match expr {

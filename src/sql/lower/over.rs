@@ -113,6 +113,9 @@ impl Lowering<'_> {
 
     /// The column that orders the rows: the time attribute, ascending.
     fn over_time(&self, order_by: &[Sort], stream: &Stream, schema: &DFSchema) -> Result<usize> {
+        if !stream.columns.iter().any(|column| column.role.time) {
+            return Err(refuse::over_without_time());
+        }
         let words = || order_by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let [sort] = order_by else {
             return Err(refuse::over_not_by_time(&if order_by.is_empty() { "nothing".to_owned() } else { words() }));
@@ -200,7 +203,9 @@ fn frame_of(frame: &WindowFrame) -> Result<Frame> {
         (WindowFrameUnits::Rows, WindowFrameBound::CurrentRow) => Ok(Frame::Rows(0)),
         (WindowFrameUnits::Range, WindowFrameBound::Preceding(reach)) if reach.is_null() => Ok(Frame::RangeUnbounded),
         (WindowFrameUnits::Rows, WindowFrameBound::Preceding(reach)) if reach.is_null() => Ok(Frame::RowsUnbounded),
-        (WindowFrameUnits::Range, WindowFrameBound::Preceding(reach)) => interval_micros(reach).map(Frame::Range).ok_or_else(refused),
+        (WindowFrameUnits::Range, WindowFrameBound::Preceding(reach)) => {
+            interval_micros(reach).filter(|reach| *reach >= 0).map(Frame::Range).ok_or_else(refused)
+        }
         (WindowFrameUnits::Rows, WindowFrameBound::Preceding(ScalarValue::UInt64(Some(rows)))) => Ok(Frame::Rows(*rows)),
         _ => Err(refused()),
     }

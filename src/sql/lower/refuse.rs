@@ -5,6 +5,14 @@ use datafusion::logical_expr::Expr;
 
 use crate::error::{Error, Place};
 
+/// A join between sides of which one has no event time, by which it could be bounded.
+pub(super) fn join_without_time(kind: &str, side: &str) -> Error {
+    Error::input(format!(
+        "a regular {kind} join is not supported yet, and it cannot be bounded in time: its {side} side has no event time; {}",
+        time_hint(&[])
+    ))
+}
+
 /// An unwindowed, unbounded-in-time join.
 pub(super) fn regular_join(kind: &str) -> Error {
     Error::input(format!(
@@ -79,6 +87,11 @@ pub(super) fn match_without_time(column: &str, times: &[(String, String)]) -> Er
     Error::input(format!(
         "ORDER BY of MATCH_RECOGNIZE begins with the event-time column; '{column}' is not one, or no longer, having been computed on: {hint}"
     ))
+}
+
+/// OVER where no column is event time.
+pub(super) fn over_without_time() -> Error {
+    Error::input(format!("OVER must be ordered by the event-time column, and its input has none: {}", time_hint(&[])))
 }
 
 /// OVER ordered by something else than event time.
