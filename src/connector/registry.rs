@@ -11,6 +11,9 @@ use super::table::{ConfiguredSource, TableRequest};
 use super::{Sink, blackhole, datagen, feed, filesystem, kafka, log, nexmark, print, rabbitmq};
 use crate::error::{Error, Result, did_you_mean};
 
+/// The connector of live tables, which pipelines write and queries read.
+pub const TABLE: &str = "table";
+
 /// Every connector that a table may name. `table` (a live table) is the planner's.
 pub const CONNECTORS: [&str; 12] = [
     log::NAME,
@@ -24,7 +27,7 @@ pub const CONNECTORS: [&str; 12] = [
     nexmark::NAME,
     print::NAME,
     blackhole::NAME,
-    "table",
+    TABLE,
 ];
 
 /// The source that a table declares. Touches nothing outside.
@@ -40,6 +43,7 @@ pub fn source(mut request: TableRequest<'_>, env: &Environment) -> Result<Config
         datagen::NAME => datagen::source(&request),
         nexmark::NAME => nexmark::source(&request),
         name @ (print::NAME | blackhole::NAME) => Err(only(name, "written to", request.table)),
+        TABLE => Err(only(TABLE, "written by pipelines and read by queries; a pipeline reads a materialized view", request.table)),
         other => Err(unknown(other)),
     }
 }

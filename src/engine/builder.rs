@@ -8,6 +8,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 use crate::connector::environment::Environment;
+use crate::connector::registry::TABLE;
 use crate::dataflow::catch_up;
 use crate::dataflow::dead_letter;
 use crate::dataflow::live::LiveSink;
@@ -94,7 +95,7 @@ impl Builder {
         }
         let key = match self.catalog.find(name)? {
             Entry::MaterializedView(..) => return Ok(()),
-            Entry::Table(table) if table.def.options.get("connector").is_some_and(|c| c.value == "table") => return Ok(()),
+            Entry::Table(table) if table.def.options.get("connector").is_some_and(|c| c.value == TABLE) => return Ok(()),
             Entry::Table(_) if self.inserts.iter().any(|(insert, _)| insert.table.value == name) => return Ok(()),
             Entry::Table(table) => table.def.primary_key.clone(),
             Entry::View(_) => Vec::new(),

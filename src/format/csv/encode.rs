@@ -29,9 +29,6 @@ impl CsvEncoder {
         };
         let must = text.iter().any(special) || text == self.null || text.first() == Some(&b'#');
         match self.marks.quote {
-            _ if text.iter().any(|byte| matches!(byte, b'\n' | b'\r')) => {
-                Err(Error::new(Kind::Row, "a text with a newline cannot be written as one line of csv"))
-            }
             Some(quote) if must => {
                 out.push(quote);
                 for &byte in text {
@@ -45,9 +42,10 @@ impl CsvEncoder {
                 out.push(quote);
                 Ok(())
             }
-            None if text.contains(&self.marks.delimiter) => {
-                Err(Error::new(Kind::Row, "a text with the field delimiter cannot be written while 'csv.disable-quote-character' is true"))
-            }
+            None if text.iter().any(|byte| *byte == self.marks.delimiter || matches!(byte, b'\n' | b'\r')) => Err(Error::new(
+                Kind::Row,
+                "a text with the field delimiter or a newline cannot be written while 'csv.disable-quote-character' is true",
+            )),
             _ => {
                 out.extend_from_slice(text);
                 Ok(())

@@ -1,7 +1,7 @@
 //! Delimited text: one line a record, its fields in the order of the table's columns.
 //!
-//! A quoted field may hold delimiters and doubled quotes, but no newline: records are lines. `find.rs` finds the fields of
-//! lines, `encode.rs` writes them.
+//! A quoted field may hold delimiters, doubled quotes and, as it is written, newlines; what is read has none: records are
+//! lines. `find.rs` finds the fields of lines, `encode.rs` writes them.
 
 mod encode;
 mod find;

@@ -119,6 +119,19 @@ fn a_header_is_checked_and_skipped() {
 }
 
 #[test]
+fn newlines_are_written_within_quotes() {
+    let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Utf8View, true)]));
+    let rows = RecordBatch::try_new(schema.clone(), vec![Arc::new(StringViewArray::from(vec!["one\ntwo", "three"]))]).unwrap();
+    let written = |options: &[(&str, &str)]| {
+        let mut text = Vec::new();
+        config(options).encoder(&schema).unwrap().encode(&rows, &mut text).map(|()| String::from_utf8(text).unwrap())
+    };
+    assert_eq!(written(&[]).unwrap(), "\"one\ntwo\"\nthree\n");
+    let error = written(&[("disable-quote-character", "true")]).unwrap_err();
+    assert!(error.message().starts_with("a text with the field delimiter or a newline"), "{error}");
+}
+
+#[test]
 fn marks_must_be_single_and_differ() {
     let error = |options: &[(&str, &str)]| {
         let mut options: BTreeMap<String, String> = options.iter().map(|(k, v)| (format!("csv.{k}"), (*v).to_owned())).collect();

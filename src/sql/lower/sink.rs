@@ -12,6 +12,7 @@ use super::outside::LiveTable;
 use super::scan::connector_options;
 use super::stream::Stream;
 use crate::change;
+use crate::connector::registry::TABLE;
 use crate::connector::table::TableRequest;
 use crate::connector::{Sink, print};
 use crate::dataflow::graph::NodeKind;
@@ -203,7 +204,7 @@ impl Lowering<'_> {
             }
             Target::Table(table) => &table.def,
         };
-        if table.options.get("connector").is_some_and(|c| c.value == "table") {
+        if table.options.get("connector").is_some_and(|c| c.value == TABLE) {
             let mut retention = None;
             for (key, option) in &table.options {
                 match key.as_str() {
