@@ -7,7 +7,7 @@ mod envelope;
 mod media_type;
 mod uri;
 
-pub use envelope::{Reading, Validity, check, is_type_of_standard, judge, lift_metadata};
+pub use envelope::{Reading, Validity, check, is_source_of_standard, is_type_of_standard, judge, lift_metadata};
 
 use uuid::Uuid;
 

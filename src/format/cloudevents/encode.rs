@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 use super::{CloudEventsOptions, MetadataForm, Mode, binary};
 use crate::error::{Error, Kind, Result, did_you_mean};
-use crate::event::{ATTRIBUTES, LIFTED, Reading, check, derived_id, is_type_of_standard};
+use crate::event::{ATTRIBUTES, LIFTED, Reading, check, derived_id, is_source_of_standard, is_type_of_standard};
 use crate::format::column::type_name;
 use crate::format::json::JsonOptions;
 use crate::format::json::encode::push_string;
@@ -103,6 +103,9 @@ impl CloudEventsOptions {
         if let Some(kind) = self.r#type.as_ref().filter(|kind| !is_type_of_standard(kind)) {
             let form = "expected lower-case segments and a capitalised name, as in shop.order.OrderCreated";
             return Err(Error::input(format!("'cloudevents.type' = '{kind}': {form}")));
+        }
+        if let Some(source) = self.source.as_ref().filter(|source| !is_source_of_standard(source)) {
+            return Err(Error::input(format!("'cloudevents.source' = '{source}': expected an absolute URI, as in urn:shop:orders")));
         }
         let data_schema = Arc::new(schema.project(&data)?);
         let json = JsonOptions { timestamp_format: self.timestamp_format, ..JsonOptions::default() };

@@ -150,6 +150,8 @@ fn a_sink_that_lacks_an_attribute_is_refused_when_it_is_made() {
     let schema = with_attributes(vec![(Field::new("x", DataType::Int64, true), None)]);
     let message = |options: &[(&str, &str)]| config(options).encoder(&schema).unwrap_err().message().to_owned();
     assert_eq!(message(&[]), "an event needs its type: a column METADATA FROM 'type' or 'cloudevents.type'");
+    let relative = message(&[("type", "a.B"), ("source", "/me")]);
+    assert_eq!(relative, "'cloudevents.source' = '/me': expected an absolute URI, as in urn:shop:orders");
     let key = with_attributes(vec![(Field::new("k", DataType::Utf8View, true), Some("key"))]);
     let options = [("type", "a.B"), ("source", "urn:x")];
     let told = config(&options).encoder(&key).unwrap_err();
