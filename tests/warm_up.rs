@@ -20,7 +20,7 @@ CREATE MATERIALIZED VIEW seen AS SELECT id FROM payments;"
 
 fn rule(name: &str, more_than: u32, more: &str) -> String {
     format!(
-        "rule: {name}\non: payments\nkey: [customer]\n{more}match: {{ count: {{ over: 1h, more_than: {more_than} }} }}
+        "rule: {name}\non: payments\nkey: [customer]\n{more}match: {{ count: {{ over: 1h, more_than: {more_than}, each: true }} }}
 emit: {{ type: shop.fraud.Seen, subject: id, data: {{ n: 'count()' }} }}\n"
     )
 }

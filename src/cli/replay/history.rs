@@ -306,10 +306,10 @@ async fn diff(
             }
         };
         let floor = kept_since(engine, name, live.latest);
-        let (compared, beyond) = between(chosen, floor, &live, read)?;
+        let (compared, early, beyond) = between(chosen, floor, &live, read)?;
         live.rows = between(&live, floor, &live, read)?.0;
         let key = key_of(engine, name);
-        let outcome = set_beside(&live, &compared, &key)?;
+        let outcome = set_beside(&live, &compared, &early, &key)?;
         let beyond = if beyond > 0 { format!("; {} later than all that is live", counted(beyond)) } else { String::new() };
         match outcome {
             None => text.push_str(&format!("{name}: the same, {}{beyond}\n", counted(count(&live.rows)))),
@@ -354,29 +354,33 @@ async fn read_up_to(engine: &Engine, session: &mut Session, sources: &BTreeSet<S
 }
 
 /// Rows from `floor` on, up to where the live table has come (the end of history has closed what is still open there), and
-/// how many are later than that. Rows that do not wait for time to pass are all there up to where the live project has `read`.
-fn between(rows: &Chosen, floor: i64, live: &Chosen, read: i64) -> Result<(Vec<RecordBatch>, usize)> {
+/// how many are later than that. Rows that do not wait for time to pass are all there up to where the live project has `read`:
+/// per row, is it later than that?
+fn between(rows: &Chosen, floor: i64, live: &Chosen, read: i64) -> Result<(Vec<RecordBatch>, Vec<bool>, usize)> {
     let Some(latest) = live.latest else {
         // Nothing is closed yet, or rows have no time.
         return match rows.latest {
-            Some(_) if count(&live.rows) == 0 => Ok((Vec::new(), count(&rows.rows))),
-            _ => Ok((rows.rows.clone(), 0)),
+            Some(_) if count(&live.rows) == 0 => Ok((Vec::new(), Vec::new(), count(&rows.rows))),
+            _ => Ok((rows.rows.clone(), Vec::new(), 0)),
         };
     };
-    let mut kept = Vec::new();
+    let (mut kept, mut early) = (Vec::new(), Vec::new());
     let mut beyond = 0;
     for batch in &rows.rows {
         let times = Times::of(batch)?;
-        let latest = if times.closed { latest } else { latest.min(read) };
         let mut keep = Vec::with_capacity(batch.num_rows());
         for row in 0..batch.num_rows() {
             let time = times.of_row(row);
             beyond += usize::from(time.is_some_and(|(_, end)| end > latest));
-            keep.push(time.is_none_or(|(begin, end)| begin >= floor && end <= latest));
+            let counts = time.is_none_or(|(begin, end)| begin >= floor && end <= latest);
+            if counts {
+                early.push(!times.closed && time.is_some_and(|(_, end)| end > read));
+            }
+            keep.push(counts);
         }
         kept.push(filter_record_batch(batch, &BooleanArray::from(keep))?);
     }
-    Ok((kept, beyond))
+    Ok((kept, early, beyond))
 }
 
 /// From when on a live table still holds all rows: older ones are removed as it goes on, and not from its shadow.
@@ -386,7 +390,7 @@ fn kept_since(engine: &Engine, name: &str, latest: Option<i64>) -> i64 {
 }
 
 /// Compares by the columns that both have.
-fn set_beside(live: &Chosen, shadow: &[RecordBatch], key: &[String]) -> Result<Option<Difference>> {
+fn set_beside(live: &Chosen, shadow: &[RecordBatch], early: &[bool], key: &[String]) -> Result<Option<Difference>> {
     let (of_live, of_shadow) = match (live.schema.clone(), shadow.first().map(RecordBatch::schema)) {
         (Some(of_live), Some(of_shadow)) => (of_live, of_shadow),
         // Where one of them has no rows at all, it has no columns to differ in.
@@ -411,7 +415,7 @@ fn set_beside(live: &Chosen, shadow: &[RecordBatch], key: &[String]) -> Result<O
     };
     let schema = Arc::new(of_live.project(&both.iter().filter_map(|name| of_live.index_of(name).ok()).collect::<Vec<_>>())?);
     let key: Vec<usize> = key.iter().filter_map(|name| both.iter().position(|column| column == name)).collect();
-    Ok(compare(&schema, &key, &project(&live.rows)?, &project(shadow)?))
+    Ok(compare(&schema, &key, &project(&live.rows)?, &project(shadow)?, early))
 }
 
 /// The primary key of a result.

@@ -10,7 +10,7 @@ use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, Sort, Win
 use datafusion::logical_expr::{Expr, Window, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 
-use super::share::depends_on_order;
+use super::share::{self, depends_on_order};
 use super::stream::{Role, Stream, StreamColumn, column, plain_column};
 use super::time_columns::interval_micros;
 use super::window::Named;
@@ -34,6 +34,11 @@ impl Lowering<'_> {
         let schema = window.input.schema();
         let mut stream = self.lower(&window.input, None)?;
         self.inserts_only(&stream, "OVER", &window.window_expr)?;
+        if let Some(first) = window.window_expr.first()
+            && share::event_times(&window.input).is_empty()
+        {
+            return Err(self.locate(refuse::over_without_time(), first));
+        }
         let functions = window.window_expr.iter().map(function_of).collect::<Result<Vec<_>>>()?;
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for (at, function) in functions.iter().enumerate() {
@@ -113,9 +118,6 @@ impl Lowering<'_> {
 
     /// The column that orders the rows: the time attribute, ascending.
     fn over_time(&self, order_by: &[Sort], stream: &Stream, schema: &DFSchema) -> Result<usize> {
-        if !stream.columns.iter().any(|column| column.role.time) {
-            return Err(refuse::over_without_time());
-        }
         let words = || order_by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let [sort] = order_by else {
             return Err(refuse::over_not_by_time(&if order_by.is_empty() { "nothing".to_owned() } else { words() }));
