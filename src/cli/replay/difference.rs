@@ -151,8 +151,8 @@ mod tests {
         let numbers = |numbers: &[&str]| numbers.iter().map(|n| vec![Cell::Number((*n).to_owned())]).collect::<Vec<_>>();
         let doubles = vec![vec![Cell::Float(2.0)], vec![Cell::Float(1.0)]];
         let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
-        assert_eq!(compare(&schema, &[], &numbers(&["1", "2"]), &numbers(&["2", "1"])), None);
-        assert_eq!(compare(&schema, &[], &numbers(&["1", "2"]), &doubles), None, "a number is the double of its value");
+        assert_eq!(compare(&schema, &[], &numbers(&["1", "2"]), &numbers(&["2", "1"]), &[]), None);
+        assert_eq!(compare(&schema, &[], &numbers(&["1", "2"]), &doubles, &[]), None, "a number is the double of its value");
         assert_eq!(told(&[], &[("a", 0.1 + 0.2), ("b", 2.0)], &[("b", 2.0), ("a", 0.3)]), None);
         let difference = told(&[], &[("a", 1.0), ("a", 1.0)], &[("a", 1.0)]).unwrap();
         assert_eq!(
