@@ -355,7 +355,8 @@ impl Chain {
         match event {
             Event::Batch(batch) => {
                 node.merge.on_active(slot);
-                node.idle = false;
+                self.revoke_idle(index);
+                let node = &mut self.nodes[index];
                 node.rows_in.add(batch.num_rows() as u64);
                 if node.grows_state && node.share.refuses() {
                     let (reason, pairs) = (Reason::StateLimit, batch.num_rows() as u64);
@@ -382,27 +383,40 @@ impl Chain {
                 }
             }
             Event::Mark(mark) => {
-                node.idle = false;
-                if let Some(mark) = node.merge.on_mark(slot, mark) {
-                    self.advance(index, mark)?;
-                }
+                let moved = node.merge.on_mark(slot, mark);
+                self.after_merge(index, moved)?;
             }
             Event::Idle => {
                 let moved = node.merge.on_idle(slot);
-                let all_idle = node.merge.all_idle();
-                if let Some(mark) = moved {
-                    self.advance(index, mark)?;
-                }
-                if all_idle {
-                    if let Work::Operator(operator) = &mut self.nodes[index].work {
-                        operator.on_idle(&mut self.output)?;
-                        self.after_operator(index)?;
-                    }
-                    self.pass_idle(index);
-                }
+                self.after_merge(index, moved)?;
             }
         }
         Ok(())
+    }
+
+    /// An input of the node has said how far it is: the merged watermark has `moved`, the node rests, or it does no more.
+    fn after_merge(&mut self, index: usize, moved: Option<Watermark>) -> Result<()> {
+        if let Some(mark) = moved {
+            self.advance(index, mark)?;
+        }
+        if !self.nodes[index].merge.all_rest() {
+            self.revoke_idle(index);
+            return Ok(());
+        }
+        if let Work::Operator(operator) = &mut self.nodes[index].work {
+            operator.on_idle(&mut self.output)?;
+            self.after_operator(index)?;
+        }
+        self.pass_idle(index);
+        Ok(())
+    }
+
+    /// Those behind wait for the node again, whether it hands on what it gets now or not.
+    fn revoke_idle(&mut self, index: usize) {
+        if self.nodes[index].idle {
+            let passed = self.nodes[index].passed;
+            self.pass_mark(index, passed);
+        }
     }
 
     fn advance(&mut self, index: usize, mark: Watermark) -> Result<()> {
@@ -471,4 +485,56 @@ impl Chain {
 
 fn tables_of(state: &StateHandles) -> Vec<TableState> {
     state.tables().map(|(name, table)| TableState { name: name.to_owned(), table: table.clone(), blocks: table.blocks() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::Schema;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::dataflow::state_limit::OnStateLimit;
+    use crate::operator::Input;
+
+    /// Keeps rows back, passes watermarks on, and notes them.
+    #[derive(Default)]
+    struct Gathers(Arc<Mutex<Vec<Watermark>>>);
+
+    impl Operator for Gathers {
+        fn on_batch(&mut self, _: Input, _: RecordBatch, _: &mut Output) -> Result<()> {
+            Ok(())
+        }
+
+        fn on_watermark(&mut self, mark: Watermark, _: &mut Output) -> Result<Watermark> {
+            self.0.lock().push(mark);
+            Ok(mark)
+        }
+    }
+
+    #[test]
+    fn who_gets_rows_again_holds_time_for_those_behind_it_whether_it_hands_them_on_or_not() {
+        let metrics = Metrics::default();
+        let limit = StateLimit::new(None, OnStateLimit::Stop, &metrics);
+        let marks: Arc<Mutex<Vec<Watermark>>> = Arc::default();
+        let node = |name: &str, work: Gathers, inputs: Vec<usize>, targets| {
+            ChainNode::new(0, name, Work::Operator(Box::new(work)), inputs, targets, StateHandles::empty(0, 1), &limit)
+        };
+        let nodes = vec![
+            node("aggregation", Gathers::default(), vec![0], vec![Target::Node(1, 0)]),
+            node("join", Gathers(marks.clone()), vec![0, 1], Vec::new()),
+        ];
+        let mut chain = Chain::new(nodes, Vec::new(), OnExpressionError::Fail, metrics.clone(), metrics.counter("busy", &[]));
+        let mark = |micros| Message::Watermark(Watermark(micros), 0);
+        chain.accept(0, 0, mark(100)).unwrap();
+        chain.accept(1, 1, mark(200)).unwrap();
+        chain.accept(0, 0, Message::Idle).unwrap();
+        assert_eq!(*marks.lock(), [Watermark(100), Watermark(200)]);
+        chain.accept(0, 0, Message::Batch(RecordBatch::new_empty(Arc::new(Schema::empty())), 0)).unwrap();
+        chain.accept(1, 1, mark(500)).unwrap();
+        assert_eq!(*marks.lock(), [Watermark(100), Watermark(200)], "the aggregation has rows that are not so far");
+        chain.accept(0, 0, mark(300)).unwrap();
+        assert_eq!(*marks.lock(), [Watermark(100), Watermark(200), Watermark(300)]);
+    }
 }

@@ -33,7 +33,8 @@ impl fmt::Display for Watermark {
 
 /// The merged watermark of several inputs: the minimum over those that are neither idle nor ended.
 ///
-/// Idle inputs hold nobody back; when all are idle, time holds. An input that resumes behind does not turn time back.
+/// Idle inputs hold nobody back; when there are only idle and ended ones, time holds, and its end is reached when all have
+/// ended. An input that resumes behind does not turn time back.
 #[derive(Debug, Clone)]
 pub struct WatermarkMerge {
     /// Per input: its watermark, and whether it is idle.
@@ -66,9 +67,13 @@ impl WatermarkMerge {
         self.inputs[input].1 = false;
     }
 
-    /// Are all inputs idle?
-    pub fn all_idle(&self) -> bool {
-        self.inputs.iter().all(|(_, idle)| *idle)
+    /// Are all inputs idle, but for those that have ended?
+    pub fn all_rest(&self) -> bool {
+        !self.all_ended() && self.inputs.iter().all(|(mark, idle)| *idle || *mark == Watermark::MAX)
+    }
+
+    fn all_ended(&self) -> bool {
+        self.inputs.iter().all(|(mark, _)| *mark == Watermark::MAX)
     }
 
     /// The merged watermark last reached.
@@ -78,7 +83,8 @@ impl WatermarkMerge {
 
     fn advance(&mut self) -> Option<Watermark> {
         let least = self.inputs.iter().filter(|(_, idle)| !idle).map(|(mark, _)| *mark).min()?;
-        (least > self.merged).then(|| {
+        let holds = least == Watermark::MAX && !self.all_ended();
+        (least > self.merged && !holds).then(|| {
             self.merged = least;
             least
         })
@@ -97,6 +103,19 @@ mod tests {
         assert_eq!(merge.on_idle(1), Some(Watermark(10)));
         assert_eq!(merge.on_mark(1, Watermark(7)), None, "time does not go back");
         assert_eq!(merge.on_idle(0), None);
-        assert_eq!(merge.on_mark(1, Watermark::MAX), Some(Watermark::MAX));
+    }
+
+    #[test]
+    fn the_end_of_one_input_is_not_the_end_while_another_is_idle() {
+        let mut merge = WatermarkMerge::new(2);
+        merge.on_mark(0, Watermark(5));
+        merge.on_mark(1, Watermark(10));
+        assert_eq!(merge.on_idle(0), Some(Watermark(10)));
+        assert_eq!(merge.on_mark(1, Watermark::MAX), None, "the idle one may bring rows yet");
+        assert!(merge.all_rest(), "nobody is held back by what has ended");
+        assert_eq!(merge.on_mark(0, Watermark(12)), Some(Watermark(12)));
+        assert!(!merge.all_rest());
+        assert_eq!(merge.on_mark(0, Watermark::MAX), Some(Watermark::MAX));
+        assert!(!merge.all_rest(), "all have ended");
     }
 }
