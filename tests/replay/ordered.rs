@@ -86,6 +86,28 @@ fn a_parked_key_goes_through_in_order_after_the_fix_also_over_kills() {
 }
 
 #[test]
+fn a_mended_record_that_no_query_asks_for_releases_its_key_all_the_same() {
+    let sql = |amount: &str| {
+        format!(
+            "CREATE TABLE orders (id INT, amount {amount}, k STRING METADATA FROM 'key' VIRTUAL)
+WITH ('connector' = 'log', 'format' = 'json', 'partitions' = '1', 'dead-letter.ordered' = 'true');
+CREATE MATERIALIZED VIEW seen AS SELECT id FROM orders WHERE amount >= 2;"
+        )
+    };
+    let order = |id: i64, amount: &str| ("ann", format!("{{\"id\":{id},\"k\":\"ann\",\"amount\":{amount}}}"), NOON + id);
+    let folder = Folder::new(&sql("SMALLINT"));
+    folder.put("orders", 1, &[order(1, "2"), order(2, "1.5"), order(3, "2")]);
+    let mut running = folder.start();
+    running.until_count(&folder, PARKED, 1);
+    running.stop();
+    folder.query(&sql("DOUBLE"));
+    let mut running = folder.start();
+    folder.ok(&["replay", "dead-letters"]);
+    running.until_count(&folder, SEEN, 2);
+    running.stop();
+}
+
+#[test]
 fn records_without_keys_cannot_be_ordered() {
     let sql = "CREATE TABLE lines (id INT) WITH ('connector' = 'filesystem', 'path' = 'in.jsonl', 'format' = 'json', 'dead-letter.ordered' = 'true');
 CREATE MATERIALIZED VIEW seen AS SELECT id FROM lines;";

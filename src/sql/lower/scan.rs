@@ -70,8 +70,9 @@ impl Lowering<'_> {
         let upserts = changes == Changes::Upserts;
         let key = table.def.primary_key.iter().map(|name| Ok(table.schema.index_of(name)?)).collect::<Result<Vec<usize>>>()?;
 
-        // A filter over upserts drops no row: where it is applied, the row's key is gone.
-        let (filter, same) = if upserts { (None, !demand.filters()) } else { demand.filter() };
+        // A filter over upserts drops no row: where it is applied, the row's key is gone. And a record that was mended may be
+        // one that no query asks for: it must be seen, or the records that wait for it would wait for ever.
+        let (filter, same) = if upserts || scan_options.ordered { (None, !demand.filters()) } else { demand.filter() };
         let mut output = demand.columns.clone();
         if !same {
             output.extend(demand.filter_columns()?);
