@@ -8,19 +8,18 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::buffer::NullBuffer;
 use arrow::compute;
-use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use bytes::Bytes;
-use datafusion::physical_expr::PhysicalExpr;
 
 use crate::change::{self, Kind};
 use crate::dataflow::dead_letter::json_lines;
 use crate::dataflow::graph::{ScanSpec, TimeSpec, WatermarkExpr};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::{Beside, Chunk};
 use crate::metrics::Reason;
+use crate::operator::event_time::micros;
 use crate::operator::expressions::{Failures, evaluate, holds};
 use crate::time::MICROS_PER_MILLI;
 
@@ -195,7 +194,7 @@ impl Judged {
             // A row on which the filter failed does not hold.
             return Ok(passing);
         };
-        let times = micros(event_time, first, &mut failures)?;
+        let times = micros(&evaluate(event_time, first, &mut failures)?)?;
         let mut driving = times.nulls().cloned();
         let mut future = None;
         if let Some(skew) = time.max_future_skew_micros {
@@ -220,7 +219,7 @@ impl Judged {
                 let gone: BooleanArray = kinds.values().iter().map(|kind| Some(*kind == Kind::Delete as i8)).collect();
                 present = compute::or(&present, &gone)?;
             }
-            self.lose(first, keep.as_ref(), &present, Reason::NullTime, "the event time is NULL")?;
+            self.lose(first, keep.as_ref(), &present, Reason::NullTime, "the event time is NULL or out of range")?;
             keep = Some(and(keep, present)?);
         }
         if let Some(sane) = future {
@@ -271,19 +270,6 @@ fn and(keep: Option<BooleanArray>, good: BooleanArray) -> Result<BooleanArray> {
     })
 }
 
-/// The expression's value as microseconds since 1970.
-fn micros(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch, failures: &mut Failures) -> Result<Int64Array> {
-    let value = evaluate(expr, rows, failures)?;
-    match value.data_type() {
-        DataType::Timestamp(_, zone) => {
-            let unit = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
-            let value = compute::cast(&value, &unit)?;
-            Ok(value.as_primitive::<TimestampMicrosecondType>().reinterpret_cast::<Int64Type>())
-        }
-        other => Err(Error::bug(format!("event time {expr} is {other}, not a timestamp"))),
-    }
-}
-
 /// Per record the exclusive watermark that it justifies: Flink's inclusive value plus one millisecond (semantics.md 1).
 fn marks(
     expr: &WatermarkExpr,
@@ -301,7 +287,7 @@ fn marks(
     Ok(match expr {
         WatermarkExpr::Delay(delay) => of_values(times.values(), driving, MICROS_PER_MILLI - delay),
         WatermarkExpr::Expr(expr) => {
-            let values = micros(expr, first, failures)?;
+            let values = micros(&evaluate(expr, first, failures)?)?;
             let nulls = NullBuffer::union(values.nulls(), driving);
             of_values(values.values(), nulls.as_ref(), MICROS_PER_MILLI)
         }

@@ -109,7 +109,7 @@ fn to_timestamp_ltz(args: &Args) -> DfResult<ArrayRef> {
         return to_timestamp(args);
     }
     let numbers = args.long(0)?;
-    let precision = if args.len() == 2 { value(&args.long(1)?, 0) } else { Some(3) };
+    let precision = if args.len() == 2 { args.long(1)?.iter().next().flatten() } else { Some(3) };
     let millis: Int64Array = match precision {
         Some(0) => numbers.try_unary(|n| n.checked_mul(1_000).ok_or_else(|| args.fault(format!("{n} seconds are beyond the calendar"))))?,
         Some(3) | None => numbers,
