@@ -93,10 +93,12 @@ impl RowStore {
         for (id, block) in store.table.blocks() {
             let rows = block.rows.num_rows();
             if rows > CHUNK_ROWS / 2 && rows <= CHUNK_ROWS {
+                // Of several tasks that wrote the checkpoint, one may have left an open chunk already.
+                let open = store.slices.get(&block.slice).and_then(|slice| slice.open);
                 let chunk = store.new_chunk(block.slice)?;
                 store.chunks[chunk as usize] =
                     Chunk { slice: block.slice, pieces: vec![Piece { start: 0, rows: block.rows, block: Some(id) }], rows };
-                store.slices.entry(block.slice).or_default().open = None;
+                store.slices.entry(block.slice).or_default().open = open;
             } else {
                 store.table.remove(id);
                 store.append(block.slice, block.rows, &mut Vec::new())?;
@@ -379,6 +381,20 @@ mod tests {
         let restored = RowStore::open(table, 10).unwrap();
         let count: usize = restored.batches(10).map(|(_, rows)| rows.num_rows()).sum();
         assert_eq!(count, 15_000);
+    }
+
+    /// As when several tasks become one: a chunk that is not full, then a full one of the same slice.
+    #[test]
+    fn what_one_task_restores_of_several_is_whole_after_its_next_checkpoint() {
+        let table = BlockTable::new(schema(), vec![]);
+        [0..100, 100..8_000, 8_000..8_050].into_iter().for_each(|numbers| _ = table.push(0, rows(numbers)));
+        let mut store = RowStore::open(table.clone(), 10).unwrap();
+        store.append(0, rows(8_050..8_100), &mut Vec::new()).unwrap();
+        store.checkpoint().unwrap();
+        let mut held: Vec<i64> =
+            table.blocks().iter().flat_map(|(_, block)| block.rows.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
+        held.sort_unstable();
+        assert!(held.iter().copied().eq(0..8_100), "{} rows of 8100", held.len());
     }
 
     #[test]
