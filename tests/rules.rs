@@ -70,6 +70,25 @@ tests:
     assert_eq!(inline::run_all(&rules, engine.catalog()).unwrap_or_else(|e| panic!("{e}")), 1);
 }
 
+/// What ran out of time before a match is told before it, although one watermark decides both: else it would count as
+/// within the match's period.
+#[test]
+fn a_timeout_and_a_later_match_are_raised_in_the_order_of_their_times() {
+    let dir = tempfile::tempdir().unwrap();
+    let tables = "CREATE TABLE payments (customer STRING, kind STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+                  WITH ('connector' = 'feed', 'format' = 'json'); CREATE MATERIALIZED VIEW seen AS SELECT customer, ts FROM payments;";
+    let engine = Engine::load(Project::of_texts("order", dir.path(), vec![SqlText { name: "t.sql".into(), text: tables.into() }])).unwrap();
+    let rule = "rule: settled\non: { of: payments }\nkey: [customer]\nsuppress: 5s
+match: { sequence: { within: 10s, steps: [ { fail: of, where: \"kind = 'fail'\" }, { then: pay, of: of, where: \"kind = 'pay'\" } ], \
+                on_timeout: { emit: { type: shop.payments.Abandoned, data: { what: \"'abandoned'\" } } } } }
+emit: { type: shop.payments.Settled, data: { what: \"'settled'\" } }
+tests:
+  - { events: [ { at: 0s, step: fail }, { at: 20s, step: fail }, { at: 21s, step: pay } ], alerts: [ { what: abandoned }, { what: settled } ] }
+";
+    let rules = read::rules(rule, "settled.yaml").unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(inline::run_all(&rules, engine.catalog()).unwrap_or_else(|e| panic!("{e}")), 1);
+}
+
 const PAYMENTS: &str = "
     CREATE TABLE payments (
       id STRING METADATA, correlationid STRING METADATA, customer STRING, amount DOUBLE, ts TIMESTAMP_LTZ(3) METADATA FROM 'time',

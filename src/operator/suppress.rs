@@ -150,7 +150,10 @@ impl Operator for Suppress {
             let known = self.last.get(&who).cloned();
             let caused = known.as_ref().filter(|last| last.cause == cause).map_or(0, |last| last.caused);
             let next = match known {
-                Some(last) if at.saturating_sub(last.at) < period => Last { cause, caused: caused + 1, held: last.held + 1, at: last.at },
+                // Without a period nothing is held back, not even what is older than the last.
+                Some(last) if period > 0 && at.saturating_sub(last.at) < period => {
+                    Last { cause, caused: caused + 1, held: last.held + 1, at: last.at }
+                }
                 known => {
                     let id = derived_id(&who.0, format!("{}\n{cause}", who.1).as_bytes(), caused);
                     rows.push(row as u32);
@@ -287,6 +290,21 @@ mod tests {
             < fast a 10 e1
             > {first} fast a 10 e1 0
             > {second} fast a 10 e1 0
+            mark end"
+        );
+        check(&spec, &[input], &text);
+    }
+
+    #[test]
+    fn a_rule_without_a_period_holds_nothing_back_in_order_of_arrival_either() {
+        let (spec, input) = spec();
+        let [later, earlier] = [id("fast", "a", 10, "e1", 0), id("fast", "a", 8, "e2", 0)];
+        let text = format!(
+            "
+            < fast a 10 e1
+            < fast a 8 e2
+            > {later} fast a 10 e1 0
+            > {earlier} fast a 8 e2 0
             mark end"
         );
         check(&spec, &[input], &text);

@@ -205,13 +205,13 @@ impl Patterns {
         self.tell(overflowed, out)
     }
 
-    /// Emits what was found, by rule, in order of time.
+    /// Emits what was found, by rule, in order of time: by its times it is judged which alerts of a key are held back.
     fn emit(&mut self, mut found: Vec<Found>, out: &mut Output) -> Result<()> {
         if found.is_empty() {
             return Ok(());
         }
         let kind = |found: &Found| (found.rule, matches!(found.what, What::Timeout));
-        found.sort_by_key(|found| (kind(found), found.time));
+        found.sort_by_key(|found| (found.rule, found.time, kind(found)));
         for same in found.chunk_by(|a, b| kind(a) == kind(b)) {
             let (rule, timeout) = kind(&same[0]);
             let rule = &self.rules[rule as usize];
