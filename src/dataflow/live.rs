@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use crate::change::Changes;
 use crate::connector::{Prepared, Sink, Writer};
 use crate::dataflow::coordinator::OnCut;
+use crate::dataflow::dead_letter::DEAD_LETTERS;
 use crate::error::Result;
 use crate::state::StateHandles;
 use crate::table::{LiveTable, TableSpec, TableWriter, Tables};
@@ -38,7 +39,7 @@ impl LiveSink {
                 retention_micros: Some(DEAD_LETTERS_KEPT_MICROS),
                 time_column: Some(0),
                 max_bytes: Some(DEAD_LETTERS_MAX_BYTES),
-                ..TableSpec::append(crate::dataflow::coordinator::DEAD_LETTERS, schema)
+                ..TableSpec::append(DEAD_LETTERS, schema)
             },
         )
     }
@@ -65,7 +66,9 @@ impl Sink for LiveSink {
 
     fn identity(&self) -> String {
         let spec = self.table.spec();
-        format!("table {} key {:?}", spec.name, spec.primary_key)
+        // Rows of other columns are another table's.
+        let columns: Vec<String> = spec.schema.fields().iter().map(|field| format!("{}: {}", field.name(), field.data_type())).collect();
+        format!("table {} key {:?} columns [{}]", spec.name, spec.primary_key, columns.join(", "))
     }
 
     fn takes(&self) -> Changes {

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::coordinator::Ended;
 use super::graph::*;
+use super::live::LiveSink;
 use super::pipeline::Pipeline;
 use super::settings::{Restore, Settings, Stopper};
 use super::state_limit::OnStateLimit;
@@ -22,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::operator::expressions::OnExpressionError;
 use crate::operator::{Distribution, Input, Operator, OperatorSpec, Output};
 use crate::state::{BlockTable, Checkpoints, StateHandles, Store};
+use crate::table::{TableSpec, Tables};
 use crate::time::Watermark;
 
 const ROWS: i64 = 2_000;
@@ -393,4 +395,25 @@ async fn a_changed_query_does_not_lose_state_in_silence() {
     let allowed = Settings { allow_state_loss: true, ..settings(dir.path(), 1) };
     Pipeline::start(changed, allowed).await.unwrap().wait().await.unwrap();
     assert_eq!(all(&numbers), (0..ROWS).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_table_does_not_take_up_rows_of_other_columns() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sums, numbers) = (Collect::default(), Collect::default());
+    let with_table = |columns: &[(&str, DataType)]| {
+        let fields: Vec<Field> = columns.iter().map(|(name, data_type)| Field::new(*name, data_type.clone(), false)).collect();
+        let table = LiveSink::create(&Tables::default(), TableSpec::append("seen", Arc::new(Schema::new(fields)))).unwrap();
+        let mut graph = graph(1, Duration::from_millis(5), &sums, &numbers);
+        graph.add("seen", NodeKind::Sink(Arc::new(table)), vec![0]);
+        graph
+    };
+    let pipeline = Pipeline::start(with_table(&[("n", DataType::Int64), ("key", DataType::Int64)]), settings(dir.path(), 1)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    pipeline.stopper().stop();
+    assert_eq!(pipeline.wait().await.unwrap(), Ended::Stopped);
+    for columns in [[("n", DataType::Int64), ("key", DataType::Utf8)], [("key", DataType::Int64), ("n", DataType::Int64)]] {
+        let error = Pipeline::start(with_table(&columns), settings(dir.path(), 1)).await.err().unwrap();
+        assert!(error.to_string().contains("holds state of seen that no operator"), "{error}");
+    }
 }
