@@ -137,7 +137,7 @@ impl Log {
     pub async fn tail_lines(&self, tail: &mut Tail) -> Result<Page> {
         let topic = self.topic(&tail.topic)?;
         if tail.stands.is_empty() {
-            let partitions = tail.partition.map_or(0..topic.partitions(), |p| p..p.saturating_add(1));
+            let partitions = topic.asked(tail.partition).into_iter();
             tail.stands = partitions.map(|p| Ok((p, self.offset_of(&topic, p, tail.from)?))).collect::<Result<_>>()?;
         }
         let mut page = self.page(&topic, tail)?;

@@ -85,6 +85,11 @@ impl Topic {
         self.0.next.fetch_add(1, Ordering::Relaxed) % self.partitions()
     }
 
+    /// The partition that is asked for, or all of them.
+    pub(super) fn asked(&self, partition: Option<u32>) -> Vec<u32> {
+        partition.map_or_else(|| (0..self.partitions()).collect(), |one| vec![one])
+    }
+
     /// Offset of the first record still there. A partition that does not exist is [`crate::error::Kind::Input`].
     pub fn start_offset(&self, partition: u32) -> Result<i64> {
         Ok(self.bounds(partition)?.start)

@@ -109,8 +109,7 @@ impl Log {
         };
         if reading.stands.is_empty() {
             let stand = |p| Ok((p, topic.start_offset(p)?, topic.end_offset(p)?));
-            let partitions = reading.partition.map_or(0..topic.partitions(), |partition| partition..partition + 1);
-            reading.stands = partitions.map(stand).collect::<Result<_>>()?;
+            reading.stands = topic.asked(reading.partition).into_iter().map(stand).collect::<Result<_>>()?;
         }
         let mut records = Vec::new();
         if let Some((partition, from, end)) = reading.stands.iter_mut().find(|(_, from, end)| from < end) {
