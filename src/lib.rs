@@ -36,7 +36,7 @@
 //! | question | file |
 //! |---|---|
 //! | Where does a window close? | `operator/window_slices.rs`, from `on_watermark` of `operator/window_aggregate.rs` |
-//! | Where is a late row dropped? | `operator/window_slices.rs` counts (row, window) pairs; `dataflow/scan.rs` decides which watermark a row meets |
+//! | Where is a late row dropped? | `operator/windowing.rs` counts (row, window) pairs; `dataflow/scan.rs` decides which watermark a row meets |
 //! | Where does the watermark come from? | `dataflow/scan.rs` (per chunk), `dataflow/source_task.rs` (per partition), [`time::WatermarkMerge`] (over inputs) |
 //! | Where is JSON decoded? | `format/json/`, and only the columns that `sql/lower/scan.rs` asks for |
 //! | How does a pattern match? | `operator/pattern/automaton.rs` (steps to states), `operator/pattern/runs.rs` (events move runs) |

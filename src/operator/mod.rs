@@ -71,11 +71,10 @@ impl Output {
         }
     }
 
-    /// Hands on rows in batches of at most 8192 (a window may close with millions).
+    /// Hands on rows in batches of [`OUTPUT_ROWS`] at most (a window may close with millions).
     pub fn emit_many(&mut self, batch: &RecordBatch) {
-        const ROWS: usize = 8192;
-        for first in (0..batch.num_rows()).step_by(ROWS) {
-            self.emit(batch.slice(first, ROWS.min(batch.num_rows() - first)));
+        for first in (0..batch.num_rows()).step_by(OUTPUT_ROWS) {
+            self.emit(batch.slice(first, OUTPUT_ROWS.min(batch.num_rows() - first)));
         }
     }
 
@@ -240,3 +239,4 @@ pub mod window_assign;
 pub mod window_join;
 mod window_partial;
 mod window_slices;
+pub mod windowing;

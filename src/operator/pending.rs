@@ -217,7 +217,8 @@ impl Pending {
         if small == 0 {
             // Nothing has changed in the small runs: they stay as they were written.
             rest.into_iter().try_for_each(|run| self.insert(run.rows, run.due, run.block))?;
-            return self.rebuild_heads();
+            self.rebuild_heads();
+            return Ok(());
         }
         let mut places = Vec::new();
         let mut due = Vec::new();
@@ -238,7 +239,8 @@ impl Pending {
             let block = self.table.push(0, rows.clone());
             self.insert(rows, due.to_vec(), Some(block))?;
         }
-        self.rebuild_heads()
+        self.rebuild_heads();
+        Ok(())
     }
 
     /// Memory of what is in no block of the state table, in bytes.
@@ -255,10 +257,9 @@ impl Pending {
         self.runs.values().map(|run| run.due.len() - run.done).sum()
     }
 
-    fn rebuild_heads(&mut self) -> Result<()> {
+    fn rebuild_heads(&mut self) {
         let head = |(number, run): (&u32, &Run)| Some(Reverse((run.head()?, *number)));
         self.heads = self.runs.iter().filter_map(head).collect();
-        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use arrow::array::RecordBatch;
 
 use crate::error::Result;
 use crate::operator::group_table::GroupLayout;
-use crate::operator::window_aggregate::Windowing;
+use crate::operator::windowing::Windowing;
 use crate::time::{Window, WindowKind};
 
 /// Windows of at most this many slices are not worth runs.

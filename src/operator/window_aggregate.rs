@@ -13,43 +13,24 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, TimeUnit};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::Column;
 
 use crate::error::Result;
-use crate::metrics::Reason;
-use crate::operator::event_time::{micros, refuse_null_times, window_columns};
+use crate::operator::event_time::{micros, window_columns};
 use crate::operator::expressions::Failures;
 use crate::operator::group_table::GroupLayout;
 use crate::operator::identity::{aggregate_identity, expr_identity};
 use crate::operator::spoken;
 use crate::operator::window_partial::WindowPartial;
-use crate::operator::window_slices::{SliceRows, WindowSlices, split_by_time, split_by_window};
-use crate::operator::{Distribution, Input, Operator, OperatorSpec, Output, Refused};
+use crate::operator::window_slices::WindowSlices;
+use crate::operator::windowing::{Windowing, split_by_time, split_by_window, without_failed};
+use crate::operator::{Distribution, Input, Operator, OperatorSpec, Output};
 use crate::state::StateHandles;
-use crate::time::{Watermark, WindowKind};
-
-/// Where the windows of a row come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Windowing {
-    /// From its event time.
-    Time {
-        /// Event-time column of the input.
-        time: usize,
-        /// TUMBLE, HOP or CUMULATE.
-        kind: WindowKind,
-    },
-    /// The row carries its window already (output of a window join, of another window aggregation, of an assignment).
-    Attached {
-        /// Column with `window_start` (any timestamp type).
-        start: usize,
-        /// Column with `window_end`.
-        end: usize,
-    },
-}
+use crate::time::Watermark;
 
 /// Which part of a two-phase aggregation this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,100 +171,6 @@ impl OperatorSpec for WindowAggregateSpec {
         let slices = WindowSlices::open(state, layout.clone(), windowing.clone(), exchange)?;
         Ok(Box::new(WindowAggregate { merges: self.phase == Phase::Final, layout, windowing, slices, schema: self.schema.clone() }))
     }
-}
-
-impl Windowing {
-    fn checked(&self) -> Result<Self> {
-        if let Windowing::Time { kind, .. } = self {
-            kind.check()?;
-        }
-        Ok(self.clone())
-    }
-
-    /// Refuses rows without a time or window, and deals the others to slices.
-    pub(crate) fn split(&self, batch: RecordBatch, out: &mut Output) -> Result<(RecordBatch, Vec<SliceRows>)> {
-        match *self {
-            Windowing::Time { time, kind } => {
-                let (batch, times) = refuse_null_times(batch, time, out)?;
-                Ok((batch, split_by_time(kind, &times)))
-            }
-            Windowing::Attached { start, end } => {
-                let (batch, _) = refuse_null_times(batch, start, out)?;
-                let (batch, ends) = refuse_null_times(batch, end, out)?;
-                let starts = micros(batch.column(start))?;
-                Ok((batch, split_by_window(&starts, &ends)))
-            }
-        }
-    }
-
-    /// Refuses what is late at `mark`: rows whose every window has closed, and, of those that are late for some windows
-    /// only, the number of pairs. Returns the slices that still take their rows. `weights` are rows behind each row.
-    pub(crate) fn refuse_late(
-        &self,
-        batch: &RecordBatch,
-        parts: Vec<SliceRows>,
-        mark: Watermark,
-        weights: Option<&Int64Array>,
-        out: &mut Output,
-    ) -> Result<Vec<SliceRows>> {
-        if parts.iter().all(|(slice, _)| !mark.passed(slice.end)) {
-            return Ok(parts);
-        }
-        let mut open = Vec::with_capacity(parts.len());
-        for (slice, rows) in parts {
-            let (closed, windows) = self.closed(slice, mark);
-            if closed > 0 {
-                let late = match &rows {
-                    None => batch.clone(),
-                    Some(rows) => arrow::compute::take_record_batch(batch, rows)?,
-                };
-                let count = match (weights, &rows) {
-                    (None, _) => late.num_rows() as u64,
-                    (Some(weights), None) => weights.values().iter().sum::<i64>() as u64,
-                    (Some(weights), Some(rows)) => rows.values().iter().map(|row| weights.value(*row as usize)).sum::<i64>() as u64,
-                };
-                let (late, error) = if closed == windows {
-                    (late, format!("all windows of the row had closed: the watermark was {mark}"))
-                } else {
-                    (late.slice(0, 0), format!("{closed} of {windows} windows of the row had closed: the watermark was {mark}"))
-                };
-                out.refuse(Refused { reason: Reason::Late, rows: late, pairs: count * closed, error });
-            }
-            if closed < windows {
-                open.push((slice, rows));
-            }
-        }
-        Ok(open)
-    }
-}
-
-/// Refuses rows on which an expression failed, of those that go into slices; returns what is left for each slice.
-pub(crate) fn without_failed(
-    batch: &RecordBatch,
-    parts: Vec<SliceRows>,
-    mut failures: Failures,
-    out: &mut Output,
-) -> Result<Vec<SliceRows>> {
-    if failures.is_empty() {
-        return Ok(parts);
-    }
-    let mut taken = vec![false; batch.num_rows()];
-    for (_, rows) in &parts {
-        match rows {
-            None => taken.fill(true),
-            Some(rows) => rows.values().iter().for_each(|row| taken[*row as usize] = true),
-        }
-    }
-    failures.retain(|row| taken[row as usize]);
-    let Some(others) = out.refuse_failed(batch, &failures)? else { return Ok(parts) };
-    let left = parts.into_iter().map(|(slice, rows)| {
-        let rows: Vec<u32> = match rows {
-            None => (0..batch.num_rows() as u32).filter(|row| others.value(*row as usize)).collect(),
-            Some(rows) => rows.values().iter().copied().filter(|row| others.value(*row as usize)).collect(),
-        };
-        (slice, Some(UInt32Array::from(rows)))
-    });
-    Ok(left.filter(|(_, rows)| rows.as_ref().is_some_and(|rows| !rows.is_empty())).collect())
 }
 
 impl GroupLayout {

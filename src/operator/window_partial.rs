@@ -2,8 +2,10 @@
 //!
 //! A slice is handed on when the watermark passes its end, when all slices together hold too much memory, when the source
 //! goes idle, and at every checkpoint: nothing is kept over one. Where nearly every row is a group of its own, gathering
-//! only costs: then rows are handed on as they come, as states, until it is tried again. Lateness is judged by the watermark here, that of the source's partition: a row
-//! whose every window has closed is refused. Pairs of a row and some closed windows are counted where windows fire.
+//! only costs: then rows are handed on as they come, as states, until it is tried again.
+//!
+//! Lateness is judged by the watermark here, that of the source's partition: a row whose every window has closed is
+//! refused. Pairs of a row and some closed windows are counted where windows fire.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,8 +17,7 @@ use crate::error::Result;
 use crate::operator::event_time::timestamps;
 use crate::operator::expressions::Failures;
 use crate::operator::group_table::{Evaluated, GroupLayout, GroupTable};
-use crate::operator::window_aggregate::{Windowing, without_failed};
-use crate::operator::window_slices::SliceRows;
+use crate::operator::windowing::{SliceRows, Windowing, without_failed};
 use crate::operator::{Input, Operator, Output};
 use crate::time::{Watermark, Window};
 

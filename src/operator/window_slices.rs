@@ -11,108 +11,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondType};
-use hashbrown::HashMap;
 
 use crate::error::{Error, Result};
 use crate::operator::event_time::timestamps;
 use crate::operator::group_table::{GroupLayout, GroupTable};
 use crate::operator::kept_mark::KeptMark;
 use crate::operator::slice_runs::SliceRuns;
-use crate::operator::window_aggregate::Windowing;
+use crate::operator::windowing::Windowing;
 use crate::state::{BlockId, BlockTable, StateHandles};
-use crate::time::{Watermark, Window, WindowKind};
+use crate::time::{Watermark, Window};
 
 /// A slice with more blocks than this is compacted into one.
 const MAX_BLOCKS: usize = 8;
-
-impl Windowing {
-    /// Does a slice belong to several windows?
-    pub(crate) fn shared(&self) -> bool {
-        matches!(self, Windowing::Time { kind: WindowKind::Hop { .. } | WindowKind::Cumulate { .. }, .. })
-    }
-
-    /// The first window of `slice` that has not closed at `mark`.
-    fn first_open(&self, slice: Window, mark: Watermark) -> Option<Window> {
-        match self {
-            Windowing::Time { kind, .. } => {
-                let run = kind.run_of_slice(slice.start);
-                let ended = run.ended(mark.0);
-                (ended < run.count).then(|| run.nth(ended))
-            }
-            Windowing::Attached { .. } => Some(slice).filter(|window| !mark.passed(window.end)),
-        }
-    }
-
-    /// How many windows of `slice` have closed at `mark`, and how many there are.
-    pub(crate) fn closed(&self, slice: Window, mark: Watermark) -> (u64, u64) {
-        if !mark.passed(slice.end) {
-            // No window ends before its slices do.
-            return (0, 1);
-        }
-        match self {
-            Windowing::Time { kind, .. } => {
-                let run = kind.run_of_slice(slice.start);
-                (run.ended(mark.0).unsigned_abs(), run.count.unsigned_abs())
-            }
-            Windowing::Attached { .. } => (1, 1),
-        }
-    }
-
-    /// When the last window of `slice` ends.
-    fn last_end(&self, slice: Window) -> i64 {
-        match self {
-            Windowing::Time { kind, .. } => kind.last_end_of_slice(slice.start),
-            Windowing::Attached { .. } => slice.end,
-        }
-    }
-}
-
-/// The rows of a batch that fall into one slice; `None` = all of them.
-pub(crate) type SliceRows = (Window, Option<UInt32Array>);
-
-/// Deals rows to slices by their event times (no NULLs). Most batches lie in one slice: then no row is looked at twice.
-pub(crate) fn split_by_time(kind: WindowKind, times: &Int64Array) -> Vec<SliceRows> {
-    let size = kind.slice_size();
-    let slice = |ts: i64| {
-        let start = kind.slice_start(ts);
-        Window { start, end: start + size }
-    };
-    let (Some(least), Some(most)) = (arrow::compute::min(times), arrow::compute::max(times)) else { return Vec::new() };
-    let first = slice(least);
-    if most < first.end {
-        return vec![(first, None)];
-    }
-    deal(times.values().iter().copied(), |ts, of: Window| (of.start..of.end).contains(&ts), slice)
-}
-
-/// Deals rows to the windows they carry (no NULLs).
-pub(crate) fn split_by_window(starts: &Int64Array, ends: &Int64Array) -> Vec<SliceRows> {
-    let windows = starts.values().iter().zip(ends.values()).map(|(start, end)| Window { start: *start, end: *end });
-    deal(windows, |window, of| window == of, |window| window)
-}
-
-fn deal<T: Copy>(rows: impl Iterator<Item = T>, inside: impl Fn(T, Window) -> bool, slice: impl Fn(T) -> Window) -> Vec<SliceRows> {
-    let mut parts: Vec<(Window, Vec<u32>)> = Vec::new();
-    let mut known: HashMap<Window, usize, ahash::RandomState> = HashMap::default();
-    let mut current = 0;
-    for (row, value) in rows.enumerate() {
-        // Neighbours mostly share their slice.
-        if parts.get(current).is_none_or(|(window, _)| !inside(value, *window)) {
-            let window = slice(value);
-            current = *known.entry(window).or_insert_with(|| {
-                parts.push((window, Vec::new()));
-                parts.len() - 1
-            });
-        }
-        parts[current].1.push(row as u32);
-    }
-    if parts.len() == 1 {
-        return vec![(parts[0].0, None)];
-    }
-    parts.into_iter().map(|(window, rows)| (window, Some(rows.into()))).collect()
-}
 
 /// A window's number of groups, their keys and results.
 pub(crate) type Results = (usize, Vec<ArrayRef>);
@@ -321,26 +233,5 @@ impl WindowSlices {
         self.mark.keep()?;
         let dirty: Vec<Window> = self.dirty.iter().copied().collect();
         dirty.into_iter().try_for_each(|window| self.settle(window))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_dealt_to_slices_and_a_batch_within_one_is_not_split() {
-        let kind = WindowKind::Tumble { size: 10, offset: 0 };
-        assert_eq!(split_by_time(kind, &vec![3, 9, 0].into()), [(Window { start: 0, end: 10 }, None)]);
-        let parts = split_by_time(kind, &vec![3, 11, -1, 4].into());
-        let rows = |r: Vec<u32>| Some(UInt32Array::from(r));
-        assert_eq!(
-            parts,
-            [
-                (Window { start: 0, end: 10 }, rows(vec![0, 3])),
-                (Window { start: 10, end: 20 }, rows(vec![1])),
-                (Window { start: -10, end: 0 }, rows(vec![2]))
-            ]
-        );
     }
 }

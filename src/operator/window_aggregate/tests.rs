@@ -1,6 +1,7 @@
 use super::*;
+use crate::metrics::Reason;
 use crate::operator::testing::{Seen, Step, WAYS, Way, aggregate, batch, check, run, same_every_way, schema, steps, windowed};
-use crate::time::{MICROS_PER_SECOND as SECOND, Window};
+use crate::time::{MICROS_PER_SECOND as SECOND, Window, WindowKind};
 use datafusion::functions_aggregate::array_agg::array_agg_udaf;
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::count::count_udaf;

@@ -24,7 +24,8 @@ use super::{Lowering, columns_read, refuse, renumber};
 use crate::dataflow::graph::NodeId;
 use crate::error::{Error, Result};
 use crate::operator::session::SessionAggregateSpec;
-use crate::operator::window_aggregate::{Phase, WindowAggregateSpec, Windowing};
+use crate::operator::window_aggregate::{Phase, WindowAggregateSpec};
+use crate::operator::windowing::Windowing;
 use crate::time::WindowKind;
 
 const EDGES: [Edge; 3] = [Edge::Start, Edge::End, Edge::Time];
