@@ -9,7 +9,7 @@ use arrow::row::{RowConverter, Rows, SortField};
 use hashbrown::HashTable;
 
 use crate::error::{Error, Result};
-use crate::table::registry::TableSpec;
+use crate::table::spec::TableSpec;
 use crate::time::MICROS_PER_MILLI;
 
 /// Most rows of a chunk: a chunk this full is sealed and never merged again.

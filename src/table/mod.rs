@@ -15,12 +15,14 @@ mod provider;
 mod registry;
 mod scan;
 mod snapshot;
+mod spec;
 mod stored;
 mod system;
 
 pub use changes::{Change, Changes, Heard};
 pub use chunk::{CHUNK_BYTES, CHUNK_ROWS, Chunk, ChunkView};
 pub use provider::{LiveProvider, LiveSchema, at_one_cut};
-pub use registry::{LiveTable, TableSpec, TableWriter, Tables};
+pub use registry::{LiveTable, TableWriter, Tables};
 pub use snapshot::{Snapshot, TableSnapshot};
+pub use spec::TableSpec;
 pub use system::{NodeInfo, SystemSchema};

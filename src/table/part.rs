@@ -26,7 +26,7 @@ use crate::change::Kind;
 use crate::error::Result;
 use crate::state::{Block, BlockId, BlockTable};
 use crate::table::chunk::{CHUNK_BYTES, CHUNK_ROWS, Chunk, ChunkView, KeyCodec, detached};
-use crate::table::registry::TableSpec;
+use crate::table::spec::TableSpec;
 
 /// Chunks looked over for compaction at one cut, so that no cut takes long.
 const COMPACTIONS_PER_CUT: usize = 8;

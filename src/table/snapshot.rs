@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::error::Result;
 use crate::table::chunk::{ChunkView, KeyCodec};
-use crate::table::registry::TableSpec;
+use crate::table::spec::TableSpec;
 
 /// All live tables as of one cut. Holding it keeps its rows in memory; it never changes.
 #[derive(Debug, Default)]
