@@ -8,8 +8,7 @@ use crate::connector::Partition;
 use crate::dataflow::align::Aligner;
 use crate::dataflow::chain::{Chain, ChainNode, Target, Work};
 use crate::dataflow::channel::{FanIn, Receiver, channel};
-use crate::dataflow::coordinator::DEAD_LETTERS;
-use crate::dataflow::dead_letter::{self, DeadLetterWriter};
+use crate::dataflow::dead_letter::{self, DEAD_LETTERS, DeadLetterWriter};
 use crate::dataflow::graph::{Graph, NodeId, NodeKind};
 use crate::dataflow::layout::{Layout, Route, StageId};
 use crate::dataflow::message::Command;
@@ -26,7 +25,7 @@ use crate::state::{Sharder, StateHandles};
 const COMMANDS: usize = 16;
 
 /// The body of a task.
-type TaskFuture = std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+pub type TaskFuture = std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// The tasks of a pipeline, not yet started.
 pub struct Built {

@@ -21,6 +21,7 @@ use tokio::time::MissedTickBehavior;
 use crate::connector::transaction::TransactionGroup;
 use crate::connector::{Prepared, Sink};
 use crate::dataflow::chain::{Report, TableState};
+use crate::dataflow::dead_letter::DEAD_LETTERS;
 use crate::dataflow::graph::NodeId;
 use crate::dataflow::message::{Barrier, Command, SourceReport};
 use crate::dataflow::state_limit::StateLimit;
@@ -160,7 +161,7 @@ impl Coordinator {
             if !stopping && let Some(error) = self.names.limit.watch() {
                 too_large = Some(error);
                 stopping = true;
-                self.stop(&alive, &mut under_way).await;
+                under_way.push(self.send_barrier(true, Command::Stop, &alive).await);
                 continue;
             }
             let checkpointing = !persisting.is_empty() || under_way.iter().any(|u| u.barrier.checkpoint);
@@ -195,37 +196,29 @@ impl Coordinator {
                 changed = self.stop.changed(), if !stopping => {
                     if changed.is_err() || *self.stop.borrow() {
                         stopping = true;
-                        self.stop(&alive, &mut under_way).await;
+                        under_way.push(self.send_barrier(true, Command::Stop, &alive).await);
                     }
                 }
                 Some(what) = self.grown.recv(), if !stopping => {
                     (stopping, grown) = (true, Some(what));
-                    self.stop(&alive, &mut under_way).await;
+                    under_way.push(self.send_barrier(true, Command::Stop, &alive).await);
                 }
                 _ = checkpoint_tick.tick(), if !stopping && !checkpointing => {
-                    let barrier = self.next_barrier(true);
-                    self.send(Command::Barrier(barrier)).await;
-                    under_way.push(UnderWay { barrier, waiting: alive.clone(), reports: BTreeMap::new() });
+                    under_way.push(self.send_barrier(true, Command::Barrier, &alive).await);
                 }
                 _ = cut_tick.tick(), if self.cuts.is_some() && !stopping && under_way.len() < CUTS_UNDER_WAY => {
-                    let barrier = self.next_barrier(false);
-                    self.send(Command::Barrier(barrier)).await;
-                    under_way.push(UnderWay { barrier, waiting: alive.clone(), reports: BTreeMap::new() });
+                    under_way.push(self.send_barrier(false, Command::Barrier, &alive).await);
                 }
             }
         }
     }
 
-    /// Stops the sources behind a last checkpoint.
-    async fn stop(&mut self, alive: &BTreeSet<TaskId>, under_way: &mut Vec<UnderWay>) {
-        let barrier = self.next_barrier(true);
-        self.send(Command::Stop(barrier)).await;
-        under_way.push(UnderWay { barrier, waiting: alive.clone(), reports: BTreeMap::new() });
-    }
-
-    fn next_barrier(&mut self, checkpoint: bool) -> Barrier {
+    /// Sends the next barrier in at the sources; it is under way until all tasks that are alive have passed it.
+    async fn send_barrier(&mut self, checkpoint: bool, command: fn(Barrier) -> Command, alive: &BTreeSet<TaskId>) -> UnderWay {
+        let barrier = Barrier { epoch: self.next_epoch, checkpoint };
         self.next_epoch += 1;
-        Barrier { epoch: self.next_epoch - 1, checkpoint }
+        self.send(command(barrier)).await;
+        UnderWay { barrier, waiting: alive.clone(), reports: BTreeMap::new() }
     }
 
     async fn send(&self, command: Command) {
@@ -323,99 +316,118 @@ async fn settle(names: &Arc<Names>, epoch: u64) -> Result<Option<TransactionEntr
     settled.await.map_err(|e| Error::bug("settling a checkpoint stopped").because(e))?
 }
 
+/// What the tasks have told at a barrier, by node.
+#[derive(Default)]
+struct Told {
+    sources: BTreeMap<NodeId, Vec<serde_json::Value>>,
+    operators: BTreeMap<NodeId, BTreeMap<String, TableEntry>>,
+    prepared: BTreeMap<NodeId, Vec<Prepared>>,
+    /// Bytes of new blocks.
+    written: u64,
+}
+
+impl Told {
+    /// Gathers the reports, and writes the state blocks that no file holds yet.
+    async fn write(names: &Names, epoch: u64, reports: Reports) -> Result<Told> {
+        let mut told = Told::default();
+        for (task, (report, source)) in reports {
+            if let Some(source) = source {
+                let value = serde_json::to_value(&source).map_err(|e| Error::bug("a position does not serialise").because(e))?;
+                told.sources.entry(source.node).or_default().push(value);
+            }
+            for (node, tables) in report.states {
+                for state in tables {
+                    let stem = format!("{epoch:010}-{}-{}-{task}-{}", names.run, names.fingerprint(node), state.name);
+                    let (blocks, bytes) = names.checkpoints.write_blocks(&stem, &state.table, &state.blocks).await?;
+                    told.written += bytes;
+                    let tables = told.operators.entry(node).or_default();
+                    let table = tables.entry(state.name.clone()).or_insert_with(|| TableEntry { name: state.name, blocks: Vec::new() });
+                    table.blocks.extend(blocks);
+                }
+            }
+            for (node, what) in report.prepared {
+                told.prepared.entry(node).or_default().push(what);
+            }
+        }
+        Ok(told)
+    }
+}
+
+impl Names {
+    fn fingerprint(&self, node: NodeId) -> String {
+        self.fingerprints.get(node).map_or(DEAD_LETTERS, String::as_str).to_owned()
+    }
+
+    fn name(&self, node: NodeId) -> String {
+        self.names.get(node).map_or(DEAD_LETTERS, String::as_str).to_owned()
+    }
+
+    fn manifest(&self, epoch: u64, told: &mut Told, transaction: Option<TransactionEntry>, finished: bool) -> Manifest {
+        let sources = std::mem::take(&mut told.sources).into_iter();
+        let sources =
+            sources.map(|(node, partitions)| SourceEntry { fingerprint: self.fingerprint(node), name: self.name(node), partitions });
+        let operators = std::mem::take(&mut told.operators).into_iter().map(|(node, tables)| OperatorEntry {
+            fingerprint: self.fingerprint(node),
+            name: self.name(node),
+            tables: tables.into_values().collect(),
+        });
+        let sinks = self.sinks.keys().map(|node| SinkEntry {
+            fingerprint: self.fingerprint(*node),
+            name: self.name(*node),
+            prepared: told.prepared.get(node).into_iter().flatten().map(|prepared| prepared.0.clone()).collect(),
+        });
+        Manifest {
+            version: VERSION,
+            pipeline: self.pipeline.clone(),
+            epoch,
+            created_micros: now_micros(),
+            finished,
+            parallelism: self.parallelism,
+            sources: sources.collect(),
+            operators: operators.collect(),
+            sinks: sinks.collect(),
+            transaction,
+        }
+    }
+}
+
 /// Makes a checkpoint durable, then commits the sinks; returns its epoch.
 async fn persist(names: Arc<Names>, epoch: u64, reports: Reports, finished: bool) -> Result<u64> {
     let started = Instant::now();
-    let mut sources: BTreeMap<NodeId, Vec<serde_json::Value>> = BTreeMap::new();
-    let mut operators: BTreeMap<NodeId, BTreeMap<String, TableEntry>> = BTreeMap::new();
-    let mut prepared: BTreeMap<NodeId, Vec<Prepared>> = BTreeMap::new();
-    let mut written = 0;
-    for (task, (report, source)) in reports {
-        if let Some(source) = source {
-            let value = serde_json::to_value(&source).map_err(|e| Error::bug("a position does not serialise").because(e))?;
-            sources.entry(source.node).or_default().push(value);
-        }
-        for (node, tables) in report.states {
-            for state in tables {
-                let fingerprint = names.fingerprints.get(node).map_or(DEAD_LETTERS, String::as_str);
-                let stem = format!("{epoch:010}-{}-{fingerprint}-{task}-{}", names.run, state.name);
-                let (blocks, bytes) = names.checkpoints.write_blocks(&stem, &state.table, &state.blocks).await?;
-                written += bytes;
-                let tables = operators.entry(node).or_default();
-                tables
-                    .entry(state.name.clone())
-                    .or_insert_with(|| TableEntry { name: state.name, blocks: Vec::new() })
-                    .blocks
-                    .extend(blocks);
-            }
-        }
-        for (node, what) in report.prepared {
-            prepared.entry(node).or_default().push(what);
-        }
-    }
+    let mut told = Told::write(&names, epoch, reports).await?;
     let transaction = settle(&names, epoch).await?;
-    let name_of = |node: NodeId| names.names.get(node).cloned().unwrap_or_else(|| DEAD_LETTERS.to_owned());
-    let fingerprint_of = |node: NodeId| names.fingerprints.get(node).cloned().unwrap_or_else(|| DEAD_LETTERS.to_owned());
-    let manifest = Manifest {
-        version: VERSION,
-        pipeline: names.pipeline.clone(),
-        epoch,
-        created_micros: now_micros(),
-        finished,
-        parallelism: names.parallelism,
-        sources: sources
-            .into_iter()
-            .map(|(node, partitions)| SourceEntry { fingerprint: fingerprint_of(node), name: name_of(node), partitions })
-            .collect(),
-        operators: operators
-            .into_iter()
-            .map(|(node, tables)| OperatorEntry {
-                fingerprint: fingerprint_of(node),
-                name: name_of(node),
-                tables: tables.into_values().collect(),
-            })
-            .collect(),
-        sinks: names
-            .sinks
-            .keys()
-            .map(|node| SinkEntry {
-                fingerprint: fingerprint_of(*node),
-                name: name_of(*node),
-                prepared: prepared.get(node).into_iter().flatten().map(|p| p.0.clone()).collect(),
-            })
-            .collect(),
-        transaction,
-    };
+    let manifest = names.manifest(epoch, &mut told, transaction, finished);
     names.checkpoints.write_manifest(&manifest).await?;
     reach(Point::Manifest);
-    let committing = names.clone();
-    tokio::task::spawn_blocking(move || {
-        if let Some(group) = &committing.group {
-            group.commit(epoch)?;
-            if manifest.transaction.is_some() {
-                *committing.committed.lock() = Some(epoch);
-            }
-        }
-        reach(Point::Committed);
-        committing.sinks.iter().try_for_each(|(node, sink)| {
-            let none = Vec::new();
-            sink.commit(epoch, prepared.get(node).unwrap_or(&none)).map_err(|e| e.at(Place::thing(&committing.names[*node])))
-        })
-    })
-    .await
-    .map_err(|e| Error::bug("a commit stopped").because(e))??;
+    commit(&names, epoch, told.prepared, manifest.transaction.is_some()).await?;
     reach(Point::Confirmed);
     names.checkpoints.tidy().await?;
 
     let set = |name: &str, value: i64| names.metrics.gauge(name, &[]).set(value);
     set("eagre_checkpoint_epoch", epoch as i64);
-    set("eagre_checkpoint_bytes", written as i64);
+    set("eagre_checkpoint_bytes", told.written as i64);
     set("eagre_checkpoint_time_ms", started.elapsed().as_millis() as i64);
     Ok(epoch)
 }
 
-/// Name and fingerprint of the table of dead letters in a manifest: no node of the graph.
-pub const DEAD_LETTERS: &str = "dead_letters";
+/// Commits the transaction, then the sinks.
+async fn commit(names: &Arc<Names>, epoch: u64, prepared: BTreeMap<NodeId, Vec<Prepared>>, holds_transaction: bool) -> Result<()> {
+    let names = names.clone();
+    let committed = tokio::task::spawn_blocking(move || {
+        if let Some(group) = &names.group {
+            group.commit(epoch)?;
+            if holds_transaction {
+                *names.committed.lock() = Some(epoch);
+            }
+        }
+        reach(Point::Committed);
+        names.sinks.iter().try_for_each(|(node, sink)| {
+            let prepared = prepared.get(node).map_or(&[][..], Vec::as_slice);
+            sink.commit(epoch, prepared).map_err(|e| e.at(Place::thing(&names.names[*node])))
+        })
+    });
+    committed.await.map_err(|e| Error::bug("a commit stopped").because(e))?
+}
 
 #[cfg(test)]
 mod tests {

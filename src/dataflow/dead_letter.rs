@@ -23,6 +23,9 @@ use crate::operator::Refused;
 use crate::state::{Block, StateHandles};
 use crate::time::now_micros;
 
+/// Name of the live table, and its name and fingerprint in a manifest: it is no node of the graph.
+pub const DEAD_LETTERS: &str = "dead_letters";
+
 /// Letters kept back before they are written as one batch.
 const BATCH: usize = 1024;
 

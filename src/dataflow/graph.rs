@@ -132,6 +132,16 @@ impl Graph {
         self.nodes.push(Node { name: name.into(), kind, inputs });
         self.nodes.len() - 1
     }
+
+    /// All sinks with number and name. The topics of dead letters are numbered behind all nodes: so they are told in checkpoints.
+    pub fn sinks(&self) -> impl Iterator<Item = (NodeId, &str, &Arc<dyn Sink>)> {
+        let of_nodes = self.nodes.iter().enumerate().filter_map(|(id, node)| match &node.kind {
+            NodeKind::Sink(sink) => Some((id, node.name.as_str(), sink)),
+            _ => None,
+        });
+        let letters = (self.nodes.len()..).zip(&self.dead_letters);
+        of_nodes.chain(letters.map(|(id, (topic, sink))| (id, topic.as_str(), sink)))
+    }
 }
 
 impl Node {

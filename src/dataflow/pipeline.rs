@@ -1,6 +1,5 @@
 //! A running pipeline: restores, builds the tasks of a graph, starts them on their own worker threads, stops them.
 
-use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +11,11 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::connector::transaction::TransactionGroup;
 use crate::connector::{Partition, Prepared, Sink};
-use crate::dataflow::build::Builder;
+use crate::dataflow::build::{Builder, TaskFuture};
 use crate::dataflow::catch_up;
 use crate::dataflow::confirmed::Marker;
-use crate::dataflow::coordinator::{Coordinator, DEAD_LETTERS, Ended, Names};
+use crate::dataflow::coordinator::{Coordinator, Ended, Names};
+use crate::dataflow::dead_letter::DEAD_LETTERS;
 use crate::dataflow::fingerprint::fingerprints;
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::layout::Layout;
@@ -57,10 +57,9 @@ impl Pipeline {
         let parallelism = settings.parallelism.clamp(1, SHARDS);
         let mut fingerprints = fingerprints(&graph);
         let mut names: Vec<String> = graph.nodes.iter().map(|node| node.name.clone()).collect();
-        for (topic, sink) in &graph.dead_letters {
-            // In checkpoints a topic of dead letters is a sink behind all nodes.
+        for (_, topic, sink) in graph.sinks().filter(|(id, ..)| *id >= graph.nodes.len()) {
             fingerprints.push(format!("{DEAD_LETTERS} {}", sink.identity()));
-            names.push(topic.clone());
+            names.push(topic.to_owned());
         }
         let limit = StateLimit::new(settings.state_max_bytes, settings.on_state_limit, &settings.metrics);
         // Before anything else: it fences an instance that may still be writing, and decides where to go on.
@@ -79,23 +78,9 @@ impl Pipeline {
             catch_up::catch_up(&graph, &settings, &fingerprints, &mut restored).await?;
         }
 
-        let mut partitions: Vec<Vec<Partition>> = Vec::with_capacity(graph.nodes.len());
-        for node in &graph.nodes {
-            partitions.push(match &node.kind {
-                NodeKind::Source(source) => source.source.partitions().await.map_err(|e| e.at(Place::thing(&node.name)))?,
-                _ => Vec::new(),
-            });
-        }
-        let mut sinks = BTreeMap::new();
-        for (id, node) in graph.nodes.iter().enumerate() {
-            if let NodeKind::Sink(sink) = &node.kind {
-                start_sink(sink, restored.prepared.remove(&fingerprints[id]), &node.name).await?;
-                sinks.insert(id, sink.clone());
-            }
-        }
-        for (id, sink) in (graph.nodes.len()..).zip(graph.dead_letters.values()) {
-            start_sink(sink, restored.prepared.remove(&fingerprints[id]), &names[id]).await?;
-            sinks.insert(id, sink.clone());
+        let partitions = partitions_of(&graph).await?;
+        for (id, name, sink) in graph.sinks() {
+            start_sink(sink, restored.prepared.remove(&fingerprints[id]), name).await?;
         }
         if let Some(sink) = &settings.dead_letters {
             sink.start(found.is_some().then_some(&[]))?;
@@ -125,9 +110,9 @@ impl Pipeline {
             on_cut(found.as_ref().map_or(0, |m| m.epoch))?;
         }
         let names = Names {
-            fingerprints: fingerprints.clone(),
+            sinks: graph.sinks().map(|(id, _, sink)| (id, sink.clone())).collect(),
+            fingerprints,
             names,
-            sinks,
             group,
             committed: Mutex::new(committed),
             pipeline: settings.pipeline.clone(),
@@ -150,16 +135,7 @@ impl Pipeline {
             cuts: settings.cuts.clone(),
         };
         for (name, task) in built.tasks {
-            let events = events.clone();
-            threads.runtimes()?.work.spawn(async move {
-                let ended = AssertUnwindSafe(task).catch_unwind().await;
-                let error = match ended {
-                    Ok(Ok(())) => return,
-                    Ok(Err(error)) => error,
-                    Err(panic) => Error::bug(format!("a task stopped: {}", panic_text(panic.as_ref()))).at(Place::thing(name)),
-                };
-                tell(&events, TaskEvent::Failed(error)).await;
-            });
+            threads.runtimes()?.work.spawn(watched(name, task, events.clone()));
         }
         let coordinator = threads.runtimes()?.coordination.spawn(coordinator.run());
         Ok(Pipeline { start, layout, stop, coordinator, threads, _watching: watching })
@@ -179,8 +155,30 @@ impl Pipeline {
     }
 }
 
+/// Runs a task; that it fails or panics is told to the coordinator.
+async fn watched(name: String, task: TaskFuture, events: mpsc::Sender<TaskEvent>) {
+    let error = match AssertUnwindSafe(task).catch_unwind().await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error,
+        Err(panic) => Error::bug(format!("a task stopped: {}", panic_text(panic.as_ref()))).at(Place::thing(name)),
+    };
+    tell(&events, TaskEvent::Failed(error)).await;
+}
+
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic without text")
+}
+
+/// Per node of the graph: the partitions that its source has now.
+async fn partitions_of(graph: &Graph) -> Result<Vec<Vec<Partition>>> {
+    let mut partitions = Vec::with_capacity(graph.nodes.len());
+    for node in &graph.nodes {
+        partitions.push(match &node.kind {
+            NodeKind::Source(source) => source.source.partitions().await.map_err(|e| e.at(Place::thing(&node.name)))?,
+            _ => Vec::new(),
+        });
+    }
+    Ok(partitions)
 }
 
 /// Begins a run of a sink: off the tasks, since it may ask brokers and wait for them.
@@ -193,11 +191,7 @@ async fn start_sink(sink: &Arc<dyn Sink>, prepared: Option<Vec<Prepared>>, name:
 /// The one transaction that sinks of the graph take part in.
 fn the_group(graph: &Graph) -> Result<Option<Arc<dyn TransactionGroup>>> {
     let mut found: Option<Arc<dyn TransactionGroup>> = None;
-    let sinks = graph.nodes.iter().filter_map(|node| match &node.kind {
-        NodeKind::Sink(sink) => Some((&node.name, sink)),
-        _ => None,
-    });
-    for (name, sink) in sinks.chain(&graph.dead_letters) {
+    for (_, name, sink) in graph.sinks() {
         match (&found, sink.group()) {
             (Some(known), Some(group)) if known.id() != group.id() => {
                 let text =

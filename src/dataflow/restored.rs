@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::connector::{Partition, Prepared, Source};
 use crate::dataflow::confirmed::{self, Marker};
-use crate::dataflow::coordinator::DEAD_LETTERS;
+use crate::dataflow::dead_letter::DEAD_LETTERS;
 use crate::dataflow::graph::{Graph, NodeId, NodeKind};
 use crate::dataflow::message::SourceReport;
 use crate::dataflow::parking::Parking;

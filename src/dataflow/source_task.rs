@@ -96,6 +96,25 @@ struct State {
     parking: Parking,
 }
 
+impl State {
+    /// As a checkpoint has it, or at the beginning; `ordered`: records may wait for others of their key.
+    fn new(restored: Option<SourceReport>, epoch: u64, ordered: bool) -> State {
+        State {
+            watermark: restored.as_ref().map_or(Watermark::MIN, |r| r.watermark),
+            position: restored.as_ref().and_then(|r| r.position.clone()),
+            ended: restored.as_ref().is_some_and(|r| r.ended),
+            last_epoch: epoch,
+            unconfirmed: VecDeque::new(),
+            wanted: false,
+            idle_since: None,
+            idle_told: false,
+            small_since: None,
+            // What waits is let go on when the option is taken away.
+            parking: restored.filter(|_| ordered).map(|report| report.parking).unwrap_or_default(),
+        }
+    }
+}
+
 struct Meters {
     records: Counter,
     bytes: Counter,
@@ -122,21 +141,7 @@ impl Meters {
 impl SourceTask {
     /// Runs until the partition has ended, the pipeline stops, or something fails.
     pub async fn run(mut self) -> Result<()> {
-        let restored = self.restored.take();
-        let mut state = State {
-            watermark: restored.as_ref().map_or(Watermark::MIN, |r| r.watermark),
-            position: restored.as_ref().and_then(|r| r.position.clone()),
-            ended: restored.as_ref().is_some_and(|r| r.ended),
-            last_epoch: self.epoch,
-            unconfirmed: VecDeque::new(),
-            wanted: false,
-            idle_since: None,
-            idle_told: false,
-            small_since: None,
-            // What waits is let go on when the option is taken away.
-            parking: restored.filter(|_| self.source.scan.ordered).map(|report| report.parking).unwrap_or_default(),
-        };
-        let gathers = self.source.source.gathers() && !self.source.source.bounded() && !self.linger.is_zero();
+        let mut state = State::new(self.restored.take(), self.epoch, self.source.scan.ordered);
         if state.watermark > Watermark::MIN && !state.ended {
             self.chain.mark_from_source(state.watermark, 0)?;
         }
@@ -162,64 +167,15 @@ impl SourceTask {
             }
             let may_read = self.pace.as_ref().is_none_or(Pace::may_read);
             let reads = reader.is_some() && may_read && ahead.len() < self.ahead;
-            if reads {
-                if let Some(pause) = self.limit.pause()
-                    && self.wait(pause, &mut state, &mut reader).await?
-                {
-                    return Ok(());
-                }
-                if let (Some(since), true) = (state.small_since.take(), gathers)
-                    && let Some(left) = self.linger.checked_sub(since.elapsed())
-                    && self.wait(left, &mut state, &mut reader).await?
-                {
-                    return Ok(());
-                }
+            if reads && self.pause(&mut state, &mut reader).await? {
+                return Ok(());
             }
-            if let (Some(open), true) = (&mut reader, reads) {
-                let read = open.read().await?;
-                meters.note_lag(open.lag());
-                match read {
-                    Read::Chunk(chunk) => {
-                        state.idle_since = None;
-                        state.idle_told = false;
-                        let bytes = bytes_of(&chunk);
-                        meters.bytes.add(bytes);
-                        state.small_since = (gathers && bytes < SMALL_CHUNK_BYTES).then(Instant::now);
-                        let after = open.position();
-                        if self.ahead == 1 {
-                            let scanned = scan(&self.source.scan, self.source.time.as_ref(), self.partition.index, &chunk, now_micros())?;
-                            self.take(scanned, after, &mut state, &meters)?;
-                            self.outlets.flush(&mut self.chain).await?;
-                            self.chain.room().await?;
-                        } else {
-                            ahead.push_back(Ahead { scanned: self.spawn_scan(chunk), after });
-                        }
-                        continue;
-                    }
-                    Read::Watermark(mark) => {
-                        let scanned = Scanned::watermark(&self.source.scan, self.source.time.as_ref().map(|_| mark));
-                        let after = open.position();
-                        // Behind the rows that came before it.
-                        ahead.push_back(Ahead { scanned: tokio::spawn(async { Ok(scanned) }), after });
-                    }
-                    Read::Idle if ahead.is_empty() => {
-                        self.on_idle(&mut state, &meters)?;
-                        self.outlets.flush(&mut self.chain).await?;
-                        continue;
-                    }
-                    Read::Away if ahead.is_empty() => {
-                        state.idle_since = None;
-                        continue;
-                    }
-                    Read::Idle | Read::Away => {}
-                    Read::End => reader = None,
-                }
+            if reads && self.read(&mut state, &mut reader, &mut ahead, &mut meters).await? {
+                continue;
             }
             if let Some(next) = ahead.pop_front() {
                 let scanned = next.scanned.await.map_err(|e| Error::bug(format!("decoding stopped: {e}")))??;
-                self.take(scanned, next.after, &mut state, &meters)?;
-                self.outlets.flush(&mut self.chain).await?;
-                self.chain.room().await?;
+                self.hand_on(scanned, next.after, &mut state, &meters).await?;
             } else if reader.is_none() {
                 return self.finish(state).await;
             } else if let (Some(pace), false) = (&self.pace, may_read) {
@@ -232,6 +188,78 @@ impl SourceTask {
                 }
             }
         }
+    }
+
+    /// Does a live reader let what comes right after a small chunk gather?
+    fn gathers(&self) -> bool {
+        self.source.source.gathers() && !self.source.source.bounded() && !self.linger.is_zero()
+    }
+
+    /// Waits before a read: near the limit of state, and for more to gather. True: the task is to stop.
+    async fn pause(&mut self, state: &mut State, reader: &mut Option<Box<dyn Reader>>) -> Result<bool> {
+        if let Some(pause) = self.limit.pause()
+            && self.wait(pause, state, reader).await?
+        {
+            return Ok(true);
+        }
+        match state.small_since.take().and_then(|since| self.linger.checked_sub(since.elapsed())) {
+            Some(left) => self.wait(left, state, reader).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Reads once; what comes is handed on, or put behind what is `ahead`. True: nothing is to be taken from there yet.
+    async fn read(
+        &mut self,
+        state: &mut State,
+        reader: &mut Option<Box<dyn Reader>>,
+        ahead: &mut VecDeque<Ahead>,
+        meters: &mut Meters,
+    ) -> Result<bool> {
+        let Some(open) = reader else { return Ok(false) };
+        let read = open.read().await?;
+        meters.note_lag(open.lag());
+        match read {
+            Read::Chunk(chunk) => {
+                (state.idle_since, state.idle_told) = (None, false);
+                let bytes = bytes_of(&chunk);
+                meters.bytes.add(bytes);
+                state.small_since = (bytes < SMALL_CHUNK_BYTES && self.gathers()).then(Instant::now);
+                let after = open.position();
+                if self.ahead == 1 {
+                    let scanned = scan(&self.source.scan, self.source.time.as_ref(), self.partition.index, &chunk, now_micros())?;
+                    self.hand_on(scanned, after, state, meters).await?;
+                } else {
+                    ahead.push_back(Ahead { scanned: self.spawn_scan(chunk), after });
+                }
+                return Ok(true);
+            }
+            Read::Watermark(mark) => {
+                let scanned = Scanned::watermark(&self.source.scan, self.source.time.as_ref().map(|_| mark));
+                let after = open.position();
+                // Behind the rows that came before it.
+                ahead.push_back(Ahead { scanned: tokio::spawn(async { Ok(scanned) }), after });
+            }
+            Read::Idle if ahead.is_empty() => {
+                self.on_idle(state, meters)?;
+                self.outlets.flush(&mut self.chain).await?;
+                return Ok(true);
+            }
+            Read::Away if ahead.is_empty() => {
+                state.idle_since = None;
+                return Ok(true);
+            }
+            Read::Idle | Read::Away => {}
+            Read::End => *reader = None,
+        }
+        Ok(false)
+    }
+
+    /// Hands a scanned chunk on and waits until there is room for more.
+    async fn hand_on(&mut self, scanned: Scanned, after: Position, state: &mut State, meters: &Meters) -> Result<()> {
+        self.take(scanned, after, state, meters)?;
+        self.outlets.flush(&mut self.chain).await?;
+        self.chain.room().await
     }
 
     /// Waits, and obeys what the coordinator says meanwhile. True: the task is to stop.

@@ -11,6 +11,7 @@ use crate::connector::environment::Environment;
 use crate::connector::registry::TABLE;
 use crate::dataflow::catch_up;
 use crate::dataflow::dead_letter;
+use crate::dataflow::graph::Graph;
 use crate::dataflow::live::LiveSink;
 use crate::engine::Engine;
 use crate::engine::isolated::{self, Inside, Isolated};
@@ -143,31 +144,7 @@ impl Builder {
         let project = self.project.clone();
         self.read_texts();
         let mut faults = std::mem::take(&mut self.faults);
-        let mut pipelines = std::mem::take(&mut self.pipelines);
-        for (insert, place) in &self.inserts {
-            if self.misses_declared(&insert.query) || self.undeclared.contains(&insert.table.value) {
-                continue;
-            }
-            match Planner::new(&self.catalog).plan_insert(insert) {
-                Ok(planned) => pipelines.push(lower::Pipeline::insert(planned, place.clone())),
-                Err(fault) => faults.push(fault.at(place.clone())),
-            }
-        }
-        for (name, place) in &self.views {
-            match self.view(name) {
-                Ok(pipeline) => pipelines.push(pipeline),
-                Err(fault) => faults.push(fault.at(place.clone())),
-            }
-        }
-        for query in self.printed.iter().filter(|query| !self.misses_declared(query)) {
-            match Planner::new(&self.catalog).plan_query(query) {
-                Ok(plan) => {
-                    let name = format!("SELECT at {}", query.place);
-                    pipelines.push(lower::Pipeline { target: lower::Target::Printed { name }, plan, place: query.place.clone() });
-                }
-                Err(fault) => faults.push(fault.at(query.place.clone())),
-            }
-        }
+        let mut pipelines = self.plan(&mut faults);
         let rules = self.rules(&mut faults);
         let settings = match self.project.settings.resolve() {
             Ok(settings) => settings,
@@ -179,11 +156,12 @@ impl Builder {
         };
         // What is wrong with them is told with the settings.
         let brokers = self.project.settings.brokers().unwrap_or_default();
+        let name = self.project.pipeline(&settings)?;
         let alerts = AlertSettings {
             retention_micros: settings.alerts_retention_micros,
             topic: settings.alerts_topic.clone(),
             brokers: brokers.iter().filter_map(|(name, options)| Some((name.clone(), options.get("connector")?.clone()))).collect(),
-            source: format!("urn:eagre:{}", self.project.pipeline(&settings)?),
+            source: format!("urn:eagre:{name}"),
         };
         match rules::pipelines::pipelines(&rules, &self.catalog, &alerts) {
             Ok(more) => {
@@ -195,7 +173,6 @@ impl Builder {
         for key in self.project.settings.without_effect() {
             tracing::info!("'{key}' is a setting of Flink's runtime: it has no effect here");
         }
-        let name = self.project.pipeline(&settings)?;
         let checkpoints = Checkpoints::new(match &self.isolated {
             Some(_) => Store::memory(),
             None => Store::open(&self.project.checkpoint_dir(&settings)?)?,
@@ -225,13 +202,7 @@ impl Builder {
         };
         // What is fed by a test has no past.
         if self.isolated.is_none() {
-            let located = |(name, fault): (String, Error)| match rules.iter().find(|rule| rule.name.text == name) {
-                Some(rule) => Error::input(format!("rule '{name}': {}", fault.message())).at(rule.name.place.clone()),
-                None => fault,
-            };
-            if let Some(fault) = Error::all(catch_up::hindrances(&graph).into_iter().map(located).collect()) {
-                return Err(fault);
-            }
+            check_warm_ups(&graph, &rules)?;
         }
         let dead_letters = Arc::new(LiveSink::dead_letters(&tables, dead_letter::schema())?);
         let (catalog, queries) = (Arc::new(self.catalog), self.queries);
@@ -240,6 +211,36 @@ impl Builder {
             Engine { project, rules, catalog, queries, tables, metrics, environment, settings, name, checkpoints, graph, dead_letters };
         engine.check_endless_sinks()?;
         Ok(engine)
+    }
+
+    /// Plans what writes: programs' own pipelines, INSERTs, materialized views, queries that are printed.
+    fn plan(&mut self, faults: &mut Vec<Error>) -> Vec<lower::Pipeline> {
+        let mut pipelines = std::mem::take(&mut self.pipelines);
+        for (insert, place) in &self.inserts {
+            if self.misses_declared(&insert.query) || self.undeclared.contains(&insert.table.value) {
+                continue;
+            }
+            match Planner::new(&self.catalog).plan_insert(insert) {
+                Ok(planned) => pipelines.push(lower::Pipeline::insert(planned, place.clone())),
+                Err(fault) => faults.push(fault.at(place.clone())),
+            }
+        }
+        for (name, place) in &self.views {
+            match self.view(name) {
+                Ok(pipeline) => pipelines.push(pipeline),
+                Err(fault) => faults.push(fault.at(place.clone())),
+            }
+        }
+        for query in self.printed.iter().filter(|query| !self.misses_declared(query)) {
+            match Planner::new(&self.catalog).plan_query(query) {
+                Ok(plan) => {
+                    let name = format!("SELECT at {}", query.place);
+                    pipelines.push(lower::Pipeline { target: lower::Target::Printed { name }, plan, place: query.place.clone() });
+                }
+                Err(fault) => faults.push(fault.at(query.place.clone())),
+            }
+        }
+        pipelines
     }
 
     /// The rules as written; what cannot be read is a fault.
@@ -347,6 +348,15 @@ impl Builder {
         }
         declared.map(|_| ())
     }
+}
+
+/// Can the rules that are to warm up have the history of their streams?
+fn check_warm_ups(graph: &Graph, rules: &[RuleText]) -> Result<()> {
+    let located = |(name, fault): (String, Error)| match rules.iter().find(|rule| rule.name.text == name) {
+        Some(rule) => Error::input(format!("rule '{name}': {}", fault.message())).at(rule.name.place.clone()),
+        None => fault,
+    };
+    Error::all(catch_up::hindrances(graph).into_iter().map(located).collect()).map_or(Ok(()), Err)
 }
 
 fn stem(file: &str) -> String {

@@ -19,7 +19,7 @@ use crate::cli::sql::session::Session;
 use crate::cli::topics::filter::Filter;
 use crate::cli::topics::log::Topics;
 use crate::connector::look::Look;
-use crate::dataflow::coordinator::DEAD_LETTERS;
+use crate::dataflow::dead_letter::DEAD_LETTERS;
 use crate::dataflow::replayed::Replayed;
 use crate::engine::Engine;
 use crate::error::{Error, Result, did_you_mean};
