@@ -195,7 +195,8 @@ async fn numbers_of_another_kind_than_the_column_are_compared_with_it() {
         ("amount", Type::INT2, &10_i16, 2),
     ];
     for (column, sent, value, more) in numbers {
-        let prepared = client.prepare_typed(&format!("SELECT count(*) FROM orders WHERE {column} > $1"), &[sent.clone()]).await.unwrap();
+        let prepared =
+            client.prepare_typed(&format!("SELECT count(*) FROM orders WHERE {column} > $1"), std::slice::from_ref(&sent)).await.unwrap();
         let row = client.query_one(&prepared, &[value]).await.unwrap_or_else(|error| panic!("{column} > {sent}: {error:?}"));
         assert_eq!(row.get::<_, i64>(0), more, "{column} > {value:?}");
     }
