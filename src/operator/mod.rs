@@ -71,7 +71,7 @@ impl Output {
         }
     }
 
-    /// Hands on rows in batches of [`OUTPUT_ROWS`] at most (a window may close with millions).
+    /// Hands on rows in batches of some thousands at most (a window may close with millions).
     pub fn emit_many(&mut self, batch: &RecordBatch) {
         for first in (0..batch.num_rows()).step_by(OUTPUT_ROWS) {
             self.emit(batch.slice(first, OUTPUT_ROWS.min(batch.num_rows() - first)));
