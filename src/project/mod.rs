@@ -118,9 +118,14 @@ impl Project {
         }
     }
 
+    /// Is there a project in the folder, in order or not?
+    pub fn is_folder_of_one(dir: &Path) -> bool {
+        dir.join(SETTINGS_FILE).exists() || dir.join(QUERIES).is_dir()
+    }
+
     fn open_folder(dir: &Path) -> Result<Self> {
         let (settings_file, queries) = (dir.join(SETTINGS_FILE), dir.join(QUERIES));
-        if !settings_file.exists() && !queries.is_dir() {
+        if !Project::is_folder_of_one(dir) {
             return Err(Error::input(format!(
                 "'{}' is no project folder: it has neither {SETTINGS_FILE} nor {QUERIES}/; 'eagre init {}' makes one",
                 dir.display(),

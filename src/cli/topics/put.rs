@@ -77,12 +77,10 @@ impl Goal<'_> {
 /// Makes a topic that is not there yet with the partitions and the retention that a table of the project declares for it. Outside
 /// of a project, and where no table says, the log's own number of partitions stands.
 pub async fn make_topic(project: &Path, topics: &Topics, topic: &str) -> Result<()> {
-    if topics.has(topic).await {
+    if !Project::is_folder_of_one(project) || topics.has(topic).await {
         return Ok(());
     }
-    // A folder that is no project has no tables.
-    let Ok(project) = Project::open(project) else { return Ok(()) };
-    let engine = match Engine::load(project) {
+    let engine = match Project::open(project).and_then(Engine::load) {
         Ok(engine) => engine,
         Err(error) => {
             tracing::warn!("topic '{topic}' is made without looking at the tables of the project: {error}");

@@ -45,6 +45,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::Array as _;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
 
@@ -192,7 +193,7 @@ pub(super) fn not_null() -> ScalarUDF {
         let values = args.array(0)?;
         match values.null_count() {
             0 => Ok(values),
-            _ => Err(args.fault(args.constant_text(1).unwrap_or_default())),
+            _ => Err(DataFusionError::Execution(args.constant_text(1).unwrap_or_default().to_owned())),
         }
     };
     define::Function::new("not_null", define::forms![[define::Kind::Any, define::Kind::Text]], define::Returns::Argument(0), check).udf()

@@ -16,19 +16,25 @@ pub(super) fn functions() -> Vec<Function> {
 fn similar_to(args: &Args) -> DfResult<ArrayRef> {
     let (texts, patterns) = (args.text(0)?, args.text(1)?);
     let escapes = if args.len() == 3 { Some(args.text(2)?) } else { None };
-    let mut last: Option<(String, Regex)> = None;
+    let mut last: Option<(&str, Option<char>, Regex)> = None;
     args.bools(|row| {
         let (Some(text), Some(pattern)) = (value(&texts, row), value(&patterns, row)) else { return Ok(None) };
-        let escape = escapes.as_ref().and_then(|escapes| value(escapes, row)).and_then(|escape| escape.chars().next());
-        let wanted = as_regex(pattern, escape).map_err(|what| args.fault(format!("pattern '{pattern}': {what}")))?;
-        if let Some((known, regex)) = &last
-            && *known == wanted
+        let escape = match &escapes {
+            Some(escapes) => match value(escapes, row) {
+                Some(escape) => escape.chars().next(),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        if let Some((known, known_escape, regex)) = &last
+            && (*known, *known_escape) == (pattern, escape)
         {
             return Ok(Some(regex.is_match(text)));
         }
-        let regex = Regex::new(&wanted).map_err(|e| args.fault(format!("pattern '{pattern}': {e}")))?;
+        let fault = |what: &dyn std::fmt::Display| args.fault(format!("pattern '{pattern}': {what}"));
+        let regex = Regex::new(&as_regex(pattern, escape).map_err(|what| fault(&what))?).map_err(|e| fault(&e))?;
         let similar = regex.is_match(text);
-        last = Some((wanted, regex));
+        last = Some((pattern, escape, regex));
         Ok(Some(similar))
     })
 }

@@ -171,6 +171,7 @@ async fn text() {
         ("'a%c' SIMILAR TO 'a!%c' ESCAPE '!'", "true BOOLEAN"),
         ("'abc' SIMILAR TO 'a!%c' ESCAPE '!'", "false BOOLEAN"),
         ("'a$c' SIMILAR TO 'a$c'", "true BOOLEAN"),
+        ("SIMILAR_TO('a', 'a', CAST(NULL AS STRING))", "NULL BOOLEAN"),
         ("'a' SIMILAR TO 'a!' ESCAPE '!'", "SIMILAR_TO: pattern 'a!': it ends with the escape character"),
         ("SPLIT_INDEX(1, 2, 3)", "SPLIT_INDEX takes (STRING, STRING, BIGINT) or (STRING, BIGINT, BIGINT), not (BIGINT, BIGINT, BIGINT)"),
     ])
